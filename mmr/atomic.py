@@ -1,0 +1,89 @@
+"""Outputs appear whole or not at all: written under a temporary name, renamed when whole."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmr.errors import ArtifactError
+
+
+def _partial_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+
+
+def fsync_path(path: Path) -> None:
+    """Flushes a file or directory to disk, so that a rename after it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Yields an empty scratch directory that becomes `path` when the block ends without an error.
+
+    On an error the scratch directory is removed and `path` is as it was.
+
+    Args:
+        path: The directory to create. Its parent is created if need be.
+        replace: Whether an existing `path` may be replaced. An *empty* directory may always be.
+
+    Raises:
+        ArtifactError: `path` exists and may not be replaced.
+    """
+    if path.exists() and not replace and not (path.is_dir() and not any(path.iterdir())):
+        raise ArtifactError(f"{path} exists already. Choose another place, or remove it first.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _partial_name(path)
+    scratch.mkdir()
+    try:
+        yield scratch
+        fsync_path(scratch)
+        if path.is_dir() and any(path.iterdir()):
+            _swap(scratch, path)
+        else:
+            scratch.rename(path)  # rename(2) replaces an empty directory
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    fsync_path(path.parent)
+
+
+def _swap(scratch: Path, path: Path) -> None:
+    retired = _partial_name(path)
+    path.rename(retired)
+    scratch.rename(path)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yields a scratch path; the file written there becomes `path` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = _partial_name(path)
+    try:
+        yield scratch
+        fsync_path(scratch)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    fsync_path(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all."""
+    with new_file(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file (indented, keys in the given order) whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,1 @@
+"""Feeds in, datasets out: the contract, import, preparation, validation, the showroom."""
