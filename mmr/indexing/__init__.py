@@ -1,1 +1,14 @@
+"""Faiss indexes that know which encoder they belong to. The only package that imports Faiss."""
 
+from mmr.indexing.builder import IndexReport, build_product_index
+from mmr.indexing.manifest import IndexManifest, read_manifest
+from mmr.indexing.product_index import ProductIndex, check_pair
+
+__all__ = [
+    "IndexManifest",
+    "IndexReport",
+    "ProductIndex",
+    "build_product_index",
+    "check_pair",
+    "read_manifest",
+]
