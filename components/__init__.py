@@ -1,0 +1,1 @@
+"""One folder per step of the Kubeflow pipelines: artifacts in, one stage call, artifacts out."""

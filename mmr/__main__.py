@@ -1,0 +1,5 @@
+"""`python -m mmr` is the console script `mmr`."""
+
+from mmr.cli import main
+
+main()

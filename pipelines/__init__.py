@@ -1,0 +1,1 @@
+"""The Kubeflow pipelines: wiring, resources, caching and retries; no arithmetic."""

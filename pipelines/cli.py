@@ -1,0 +1,107 @@
+"""The commands of the pipelines, joined to `mmr` by its entry point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_RUN_EXAMPLES = """**Examples:**
+
+    mmr run data/prepared --preset quick
+
+    mmr run data/prepared --preset standard --workspace shop --no-deploy
+
+    mmr run showroom:products=500,queries=120 --preset quick --search "red vase"
+
+    mmr run data/prepared --preset my-settings.yaml --seed 11
+"""
+
+_COMPILE_EXAMPLES = """**Examples:**
+
+    mmr compile --out build/retrain.yaml
+
+    mmr compile --out build/retrain.yaml --gpus 1 --memory 32G
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands of this package to the root app."""
+    app.command(epilog=_RUN_EXAMPLES)(run)
+    app.command(name="compile", epilog=_COMPILE_EXAMPLES)(compile_pipeline)
+
+
+def run(
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="A prepared dataset, any dataset or feed, or `showroom:products=N,queries=M`."
+        ),
+    ],
+    preset: Annotated[
+        str, typer.Option(help="`quick`, `standard`, or a YAML file with settings.")
+    ] = "standard",
+    workspace: Annotated[
+        Path, typer.Option(envvar="MMR_WORKSPACE", help="Where runs and releases live.")
+    ] = Path("workspace"),
+    deploy: Annotated[
+        bool, typer.Option("--deploy/--no-deploy", help="Put a promoted release into Triton.")
+    ] = True,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Query to show at the end; may be given again. Default: three of the "
+            "dataset's validation queries."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Replaces the seed of the settings.")
+    ] = None,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MLFLOW_TRACKING_URI", help="MLflow; default: SQLite inside the workspace."
+        ),
+    ] = None,
+) -> None:
+    """Run the whole pipeline on this machine: train, prove, release, deploy, search.
+
+    The same pipeline that runs on Kubeflow, step by step in processes of its own. Steps whose
+    inputs, settings and code have not changed are answered from the step cache; a run that was
+    killed goes on where it stopped when you start it again.
+
+    The gate decides: a candidate that is significantly better than the champion is promoted, a
+    release on `hold` waits for a person, a rejected candidate is not built at all.
+    """
+    from pipelines.launch import RunRequest, launch
+
+    launch(
+        RunRequest(
+            source=dataset,
+            preset=preset,
+            workspace=workspace,
+            deploy=deploy,
+            searches=tuple(search or ()),
+            seed=seed,
+            tracking_uri=tracking_uri,
+        )
+    )
+
+
+def compile_pipeline(
+    out: Annotated[Path, typer.Option(help="IR YAML file to write.")],
+    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each training step.")] = 0,
+    cpu: Annotated[str, typer.Option(help="CPU limit of each training step.")] = "4",
+    memory: Annotated[str, typer.Option(help="Memory limit of each training step.")] = "16G",
+) -> None:
+    """Compile the retrain pipeline for a Kubeflow cluster.
+
+    The image of the steps is read from the environment variable MMR_IMAGE; give a digest, because
+    Kubeflow's step cache does not see that a tag has moved.
+    """
+    from pipelines.resources import Resources
+    from pipelines.retrain import build_retrain, write_ir
+
+    write_ir(build_retrain(Resources(cpu=cpu, memory=memory, gpus=gpus)), out)
+    typer.echo(f"Wrote {out}")

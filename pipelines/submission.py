@@ -1,0 +1,151 @@
+"""Turns what a user asks for into the parameters of the retrain pipeline: strings only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmr.config.run import RunSettings
+
+import components
+import mmr
+from mmr.config.data import ImportConfig
+from mmr.data.dataset import Dataset
+from mmr.errors import ArtifactError, DataContractError
+from mmr.hashing import sha256_directory, sha256_file, sha256_json
+from mmr.workspace import Workspace
+
+SHOWROOM = "showroom:"
+YES, NO = "yes", "no"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a run's products come from.
+
+    Attributes:
+        text: A directory, a file, or `showroom:...`.
+        revision: Content hash: other content misses the step cache, although the path is the same.
+        name: A name for people.
+    """
+
+    text: str
+    revision: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a release says about where it comes from.
+
+    Attributes:
+        git_revision: Commit of the project that holds the dataset; None outside git.
+        dataset_revision: DVC's hash of the dataset; None when DVC does not track it.
+    """
+
+    git_revision: str | None
+    dataset_revision: str | None
+
+
+def read_source(text: str) -> Source:
+    """Reads and checks what the user named, before any work starts.
+
+    Raises:
+        DataContractError: Nothing is there, or it is a dataset without queries or judgements.
+    """
+    if text.startswith(SHOWROOM):
+        return Source(text=text, revision=text, name=text)
+    path = Path(text).resolve()
+    if not path.exists():
+        raise DataContractError(
+            f"{text} does not exist. Name a dataset, a feed, or `showroom:products=3000`."
+        )
+    if path.is_file():
+        return Source(text=str(path), revision=sha256_file(path), name=path.name)
+    if not (path / "dataset.json").is_file():
+        return Source(text=str(path), revision=sha256_directory(path), name=path.name)
+    manifest = Dataset(path).manifest
+    for table, rows in (
+        ("products", manifest.products),
+        ("queries", manifest.queries),
+        ("judgements", manifest.judgements),
+    ):
+        if not rows:
+            raise DataContractError(
+                f"{text} has no {table}, so nothing can be trained or proven. Import the feed "
+                f"again with {table}: `mmr import --help` tells how."
+            )
+    return Source(text=str(path), revision=manifest.content_hash, name=manifest.name)
+
+
+def retrain_arguments(
+    source: Source,
+    *,
+    settings: RunSettings,
+    workspace: Workspace,
+    tracking_uri: str,
+    champion: str | None,
+    previous_dataset: Path | None,
+    lineage: Lineage,
+    deploy: bool,
+) -> dict[str, str]:
+    """Builds the pipeline's parameters.
+
+    Args:
+        source: What to train on.
+        settings: All settings; each step receives its own part.
+        workspace: Must be reachable from every step.
+        tracking_uri: Where MLflow lives.
+        champion: Release id in production, if any.
+        previous_dataset: Dataset to compare with, if any.
+        lineage: Revisions that the release records.
+        deploy: Whether a promoted release goes to Triton.
+
+    Raises:
+        ArtifactError: The champion's release directory is gone.
+    """
+    return {
+        "source": source.text,
+        "source_revision": source.revision,
+        "workspace": str(workspace.path),
+        "tracking_uri": tracking_uri,
+        "code_version": code_version(),
+        "import_settings": ImportConfig().model_dump_json(),
+        "prepare_settings": settings.prepare.model_dump_json(),
+        "validation_settings": settings.validation.model_dump_json(),
+        "vision_settings": settings.vision_stage.model_dump_json(),
+        "text_only_settings": settings.text_only_stage.model_dump_json(),
+        "align_settings": settings.align_stage.model_dump_json(),
+        "fusion_settings": settings.fusion_stage.model_dump_json(),
+        "gate_settings": settings.gate.model_dump_json(),
+        "index_settings": settings.index.model_dump_json(),
+        "release_settings": settings.model_dump_json(),
+        "lineage": json.dumps(
+            {"git_revision": lineage.git_revision, "dataset_revision": lineage.dataset_revision}
+        ),
+        "champion": str(_champion_directory(champion, workspace)) if champion else "",
+        "previous_dataset": str(previous_dataset or ""),
+        "deploy": YES if deploy else NO,
+    }
+
+
+def code_version() -> str:
+    """Hash of the library's and the components' source: new code must not meet old cached steps."""
+    files = [
+        [file.relative_to(root.parent).as_posix(), sha256_file(file)]
+        for root in (Path(package.__file__).parent for package in (mmr, components))
+        for file in sorted(root.rglob("*"))
+        if file.suffix in {".py", ".yaml", ".html", ".j2"}
+    ]
+    return sha256_json(files)[:16]
+
+
+def _champion_directory(champion: str, workspace: Workspace) -> Path:
+    directory = workspace.releases / champion
+    if not directory.is_dir():
+        raise ArtifactError(
+            f"The registry names release {champion} as champion, but {directory} is gone. Restore "
+            "it, or use the workspace that holds it."
+        )
+    return directory
