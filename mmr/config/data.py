@@ -44,7 +44,7 @@ class ImportConfig(Settings):
     )
     max_grade: int = Field(10, ge=1, le=30, description="Highest relevance grade accepted.")
     max_image_megapixels: float = Field(
-        50.0, gt=0, description="Largest image accepted, in millions of pixels once decoded."
+        50.0, gt=0, le=89, description="Largest image accepted, in millions of pixels decoded."
     )
     max_image_mebibytes: float = Field(
         32.0, gt=0, description="Largest image file accepted, in MiB as stored."
