@@ -178,7 +178,7 @@ def _judgement_checks(settings: ValidationConfig) -> list[Check]:
     known = {"value_set": [True]}
     return [
         check(
-            "judged_query_known", "Judged queries exist.", "error", "in_set", "query_known", true
+            "judged_query_known", "Judged queries exist.", "error", "in_set", "query_known", known
         ),
         check(
             "judged_product_known",
