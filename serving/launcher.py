@@ -1,0 +1,292 @@
+"""Starts and stops the local Triton server of a workspace, and says how it is."""
+
+import contextlib
+import errno
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+import mmr
+from mmr.errors import ServingError
+from mmr.progress import Bar, progress_bar
+from mmr.workspace import Workspace
+from serving.model_config import MODELS, SEARCH
+from serving.process import RunningServer, ServerRecord, start_ticks, stop
+from serving.repository import ActiveVersion, ModelRepository
+from serving.settings import ServeSettings
+from serving.transport import connect
+from serving.triton_venv import TritonVenv
+
+_POLL_S = 0.05
+_LOG_LINES = 12
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """How a workspace's server is.
+
+    Attributes:
+        server: The process, or None if none runs.
+        active: What was deployed last, whether or not a server runs.
+        answering: Whether the model `search` answers.
+    """
+
+    server: RunningServer | None
+    active: ActiveVersion | None
+    answering: bool
+
+
+def start(
+    workspace: Workspace,
+    *,
+    settings: ServeSettings,
+    triton_venv: Path | None = None,
+    foreground: bool = False,
+) -> RunningServer:
+    """Starts Triton and loads the deployed release, if there is one. A running server is kept.
+
+    The server outlives this process unless `foreground`, where its log goes to stderr.
+
+    Args:
+        workspace: Model repository, record and log lie in its `serving` directory.
+        settings: Ports, threads, patience.
+        triton_venv: See `TritonVenv.locate`.
+        foreground: Whether to leave the server in the caller's hands; see `wait`.
+
+    Raises:
+        ServingError: The environment is missing, a port is taken, the server died or stayed silent,
+            or the deployed release could not be loaded (the server then runs on without it).
+    """
+    serving = workspace.serving
+    serving.mkdir(parents=True, exist_ok=True)
+    with _locked(serving / "serve.lock"):
+        record = ServerRecord(serving)
+        if running := record.running():
+            return running
+        venv = TritonVenv.locate(triton_venv)
+        _check_ports(settings)
+        repository = ModelRepository(serving)
+        repository.create()
+        repository.remove_leftovers()
+        with progress_bar("Starting Triton", total=1 + len(MODELS)) as bar:
+            server = _launch(serving, venv, settings, foreground=foreground)
+            record.write(server)
+            _wait_until_ready(server, serving, settings.start_timeout_s)
+            bar.advance(note="server")
+            if active := repository.active():
+                _load_active(server, active, settings, bar)
+        return server
+
+
+def status(workspace: Workspace) -> ServerStatus:
+    """How the workspace's server is."""
+    server = ServerRecord(workspace.serving).running()
+    active = ModelRepository(workspace.serving).active()
+    return ServerStatus(server, active, bool(server) and _answers(server))
+
+
+def shut_down(workspace: Workspace, *, grace_s: float) -> bool:
+    """Stops the workspace's server; False if none was running."""
+    serving = workspace.serving
+    if not serving.is_dir():
+        return False
+    with _locked(serving / "serve.lock"):
+        record = ServerRecord(serving)
+        server = record.running()
+        if server:
+            stop(server, grace_s=grace_s)
+            _remove_shared_memory(serving)
+        record.remove()
+        return server is not None
+
+
+def wait(server: RunningServer) -> None:
+    """Returns when the server has ended."""
+    while server.is_alive():
+        time.sleep(_POLL_S)
+
+
+def load_models(
+    server: RunningServer, models: tuple[str, ...], *, timeout_s: float
+) -> Iterator[str]:
+    """Loads models side by side and yields each name when it is loaded.
+
+    Raises:
+        ServingError: Triton refused one of them; its message says why.
+    """
+
+    def load(model: str) -> str:
+        transport = connect(server.grpc_url, protocol="grpc", timeout_s=timeout_s)
+        try:
+            transport.load(model, timeout_s=timeout_s)
+        finally:
+            transport.close()
+        return model
+
+    with ThreadPoolExecutor(len(models)) as pool:
+        yield from pool.map(load, models)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        with FileLock(path, timeout=120):
+            yield
+    except Timeout as error:
+        raise ServingError(
+            f"Another `mmr serve` holds {path} for two minutes. Wait for it, or stop it."
+        ) from error
+
+
+def _check_ports(settings: ServeSettings) -> None:
+    ports = {
+        "HTTP": settings.http_port,
+        "gRPC": settings.grpc_port,
+        "metrics": settings.metrics_port,
+    }
+    for name, port in ports.items():
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port))
+            except OSError as error:
+                raise ServingError(_port_message(name, port, settings.host, error)) from error
+
+
+def _port_message(name: str, port: int, host: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Port {port} ({name}) on {host} is in use by another program. Stop that program (if "
+            "it is the server of another workspace: `mmr serve --stop --workspace DIR`), or choose "
+            "other ports, for example --port-base 8100."
+        )
+    return f"Port {port} ({name}) on {host} cannot be opened: {error.strerror}. Choose another."
+
+
+def _launch(
+    serving: Path, venv: TritonVenv, settings: ServeSettings, *, foreground: bool
+) -> RunningServer:
+    venv.prepare_backends(serving / "backends")
+    _link_code(serving / "code")
+    with (serving / "triton.log").open("ab") as log:
+        output = sys.stderr if foreground else log
+        process = subprocess.Popen(
+            _command(serving, venv, settings),
+            env=venv.environment(serving / "code"),
+            cwd=serving,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    process.returncode = 0  # its end is watched by pid; this handle must not complain about it
+    return RunningServer(
+        pid=process.pid,
+        started_ticks=start_ticks(process.pid) or 0,
+        host=settings.host,
+        http_port=settings.http_port,
+        grpc_port=settings.grpc_port,
+        metrics_port=settings.metrics_port,
+    )
+
+
+def _command(serving: Path, venv: TritonVenv, settings: ServeSettings) -> list[str]:
+    host = settings.host
+    return [
+        str(venv.binary),
+        f"--model-repository={serving / 'repository'}",
+        "--model-control-mode=explicit",
+        "--disable-auto-complete-config",  # the configs are complete; saves a process per load
+        f"--backend-directory={serving / 'backends'}",
+        f"--cache-directory={venv.server / 'caches'}",
+        f"--backend-config=python,shm-region-prefix-name={_shared_memory_prefix(serving)}",
+        f"--http-address={host}",
+        f"--http-port={settings.http_port}",
+        f"--grpc-address={host}",
+        f"--grpc-port={settings.grpc_port}",
+        f"--metrics-address={host}",
+        f"--metrics-port={settings.metrics_port}",
+        f"--exit-timeout-secs={max(1, int(settings.stop_grace_s) - 2)}",
+    ]
+
+
+def _link_code(directory: Path) -> None:
+    """Shows Triton our two packages and nothing else of the environment that they come from."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    for package in (Path(mmr.__file__).parent, Path(__file__).parent):
+        (directory / package.name).symlink_to(package.resolve())
+
+
+def _wait_until_ready(server: RunningServer, serving: Path, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not _is_ready(server):
+        if not server.is_alive():
+            raise ServingError(f"Triton ended while starting. {_log_tail(serving)}")
+        if time.monotonic() > deadline:
+            stop(server, grace_s=2)
+            raise ServingError(
+                f"Triton did not answer within {timeout_s:.0f} s. {_log_tail(serving)}"
+            )
+        time.sleep(_POLL_S)
+
+
+def _is_ready(server: RunningServer) -> bool:
+    """Asks by plain HTTP: a gRPC channel that failed once waits a second before it tries again."""
+    connection = http.client.HTTPConnection(server.http_url, timeout=1)
+    try:
+        connection.request("GET", "/v2/health/ready")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _load_active(
+    server: RunningServer, active: ActiveVersion, settings: ServeSettings, bar: Bar
+) -> None:
+    try:
+        for model in load_models(server, MODELS, timeout_s=settings.start_timeout_s):
+            bar.advance(note=model)
+    except ServingError as error:
+        raise ServingError(
+            f"Triton runs (pid {server.pid}), but release {active.release_id} could not be loaded. "
+            f"Deploy it again or deploy another: `mmr deploy RELEASE`. Triton said: {error}"
+        ) from error
+
+
+def _answers(server: RunningServer) -> bool:
+    transport = connect(server.grpc_url, protocol="grpc", timeout_s=2.0)
+    try:
+        return transport.ready(SEARCH)
+    except ServingError:
+        return False
+    finally:
+        transport.close()
+
+
+def _log_tail(serving: Path) -> str:
+    log = serving / "triton.log"
+    lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:] if log.is_file() else []
+    return "\n".join([f"The end of {log}:", *(f"  {line}" for line in lines)])
+
+
+def _shared_memory_prefix(serving: Path) -> str:
+    return f"mmr_triton_{os.stat(serving).st_ino}_"
+
+
+def _remove_shared_memory(serving: Path) -> None:
+    """What a killed server left in /dev/shm; a clean end leaves nothing."""
+    for path in Path("/dev/shm").glob(f"{_shared_memory_prefix(serving)}*"):
+        path.unlink(missing_ok=True)

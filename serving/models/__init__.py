@@ -1,0 +1,1 @@
+"""What runs inside Triton. Needs the packages of `requirements-triton.txt` only."""

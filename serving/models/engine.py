@@ -1,0 +1,123 @@
+"""Text in, products out, in one process: encoder and index of one release, which cannot be mixed.
+
+No Triton here: `search.py` and `query_encoder.py` translate between its tensors and this.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmr.indexing import ProductIndex
+from mmr.release.query_encoder import OnnxQueryEncoder
+from mmr.types import Float32Array
+from serving.models.served_release import ServedRelease
+
+_WARM_UP_QUERIES = ("white wardrobe", "large round dining table made of light oak for six people")
+_WARM_UP_ROUNDS = 20
+
+
+@dataclass(frozen=True)
+class Question:
+    """One request: its query texts, and how many products each of them wants."""
+
+    texts: list[str]
+    k: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The products of one request, best first.
+
+    Attributes:
+        product_ids: `(queries, k)`, UTF-8 bytes.
+        scores: `(queries, k)`, cosine similarity.
+        titles: `(queries, k)`, UTF-8 bytes.
+    """
+
+    product_ids: NDArray[np.object_]
+    scores: Float32Array
+    titles: NDArray[np.object_]
+
+
+class EncodingEngine:
+    """The query encoder of one release.
+
+    Args:
+        encoder: The encoder.
+        release_id: The release that it belongs to.
+    """
+
+    def __init__(self, encoder: OnnxQueryEncoder, release_id: str) -> None:
+        self._encoder = encoder
+        self.release_id = release_id
+
+    @classmethod
+    def open(cls, directory: Path, *, threads: int) -> Self:
+        """Loads and warms the encoder of a staged release, after checking its hashes."""
+        served = ServedRelease.open(directory, parts=("query_encoder",))
+        engine = cls(served.open_encoder(threads=threads), served.manifest.release_id)
+        for _ in range(_WARM_UP_ROUNDS):
+            engine.encode(_WARM_UP_QUERIES)
+        return engine
+
+    def encode(self, texts: Sequence[str]) -> Float32Array:
+        """Unit-length embeddings, `(texts, dim)`."""
+        return self._encoder.encode(texts)
+
+
+class SearchEngine:
+    """The query encoder and the index of one release."""
+
+    def __init__(self, encoding: EncodingEngine, index: ProductIndex) -> None:
+        self._encoding = encoding
+        self._index = index
+        self._product_ids = _as_bytes(index.product_ids)
+        self._titles = _as_bytes(index.titles)
+        self.release_id = encoding.release_id
+
+    @classmethod
+    def open(cls, directory: Path, *, threads: int) -> Self:
+        """Loads and warms a staged release, after checking the hashes of its files.
+
+        Raises:
+            CorruptArtifactError: A file is missing or damaged.
+            IndexMismatchError: Encoder and index do not belong together.
+        """
+        served = ServedRelease.open(directory, parts=("query_encoder", "index"))
+        encoder = served.open_encoder(threads=threads)
+        index = ProductIndex.open(
+            directory / "index",
+            encoder_fingerprint=encoder.fingerprint,
+            verify=False,  # every hash was checked two lines above
+            threads=threads,
+        )
+        engine = cls(EncodingEngine(encoder, served.manifest.release_id), index)
+        for _ in range(_WARM_UP_ROUNDS):
+            engine.answer([Question(list(_WARM_UP_QUERIES), k=10)])
+        return engine
+
+    def answer(self, questions: Sequence[Question]) -> list[Answer]:
+        """Answers several requests with one pass through the encoder and one through the index."""
+        vectors = self._encoding.encode([text for question in questions for text in question.texts])
+        rows, scores = self._index.search(vectors, max(question.k for question in questions))
+        answers, start = [], 0
+        for question in questions:
+            end = start + len(question.texts)
+            found = rows[start:end, : question.k]
+            answers.append(
+                Answer(
+                    product_ids=self._product_ids[found],
+                    scores=np.ascontiguousarray(scores[start:end, : question.k]),
+                    titles=self._titles[found],
+                )
+            )
+            start = end
+        return answers
+
+
+def _as_bytes(texts: Sequence[str]) -> NDArray[np.object_]:
+    return np.array([text.encode() for text in texts], dtype=np.object_)

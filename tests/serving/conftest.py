@@ -1,0 +1,263 @@
+"""Tiny real releases (a BERT of two layers, a Faiss index) and a real Triton server on free ports."""
+
+import json
+import os
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmr.config.index import IndexConfig
+from mmr.hashing import sha256_directory
+from mmr.indexing import ProductIndex, build_product_index
+from mmr.release.bundle import GoldenQuery, seal, write_golden_queries
+from mmr.release.query_encoder import OnnxQueryEncoder
+from mmr.tracking import InMemoryTracking
+from mmr.workspace import Workspace
+from serving import launcher
+from serving.settings import ModelSettings, ServeSettings
+
+COLOURS = ("white", "black", "red", "green", "blue", "oak", "grey", "yellow")
+TYPES = ("wardrobe", "table", "chair", "lamp", "sofa", "shelf", "bed", "desk")
+TITLES = [f"{colour} {kind}" for kind in TYPES for colour in COLOURS]
+GOLDEN_TEXTS = TITLES[::7]
+MakeRelease = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def make_release(tmp_path_factory: pytest.TempPathFactory) -> MakeRelease:
+    """Writes a whole release; a seed gives an encoder of its own, and product ids `seed-row`."""
+    root = tmp_path_factory.mktemp("releases")
+
+    def make(
+        seed: int,
+        *,
+        releases: Path | None = None,
+        golden_from: Path | None = None,
+        index_from: Path | None = None,
+    ) -> Path:
+        scratch = root / f"scratch-{seed}-{len(list(root.iterdir()))}"
+        encoder = _write_encoder(scratch / "query_encoder", seed)
+        index = index_from / "index" if index_from else None
+        if index is None:
+            _write_index(scratch, encoder, seed)
+        else:
+            os.symlink(index, scratch / "index")
+        golden = (golden_from or scratch) / "golden.json"
+        if golden_from is None:
+            _write_golden(golden, encoder, scratch / "index", seed)
+        release = root / f"release-{len(list(root.iterdir()))}"
+        _copy(scratch / "query_encoder", release / "query_encoder")
+        _copy(scratch / "index", release / "index")
+        (release / "golden.json").write_bytes(golden.read_bytes())
+        manifest = seal(
+            release,
+            created_at="2026-01-01T00:00:00+00:00",
+            content={
+                "encoder_fingerprint": encoder.fingerprint,
+                "dim": encoder.dim,
+                "dataset_hash": "d" * 64,
+                "dataset_revision": None,
+                "git_revision": None,
+                "mlflow_run_id": None,
+                "metrics": {},
+                "gate_decision": "promote",
+            },
+        )
+        target = (releases or root) / manifest.release_id
+        target.parent.mkdir(parents=True, exist_ok=True)
+        release.rename(target)
+        return target
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def release_a(make_release: MakeRelease) -> Path:
+    return make_release(1)
+
+
+@pytest.fixture(scope="session")
+def release_b(make_release: MakeRelease) -> Path:
+    return make_release(2)
+
+
+@pytest.fixture(scope="session")
+def triton_venv() -> Path:
+    path = Path(__file__).parents[2] / ".venv-triton"
+    return Path(os.environ.get("MMR_TRITON_VENV", path))
+
+
+@pytest.fixture
+def registry(release_a: Path, release_b: Path) -> InMemoryTracking:
+    return new_registry(release_a, release_b)
+
+
+def new_registry(*releases: Path) -> InMemoryTracking:
+    registry = InMemoryTracking()
+    for release in releases:
+        registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
+    return registry
+
+
+def free_port_base() -> int:
+    """The first of three free ports in a row."""
+    for base in range(20_000 + os.getpid() % 10_000, 60_000, 7):
+        probes = [socket.socket() for _ in range(3)]
+        try:
+            for offset, probe in enumerate(probes):
+                probe.bind(("127.0.0.1", base + offset))
+        except OSError:
+            continue
+        finally:
+            for probe in probes:
+                probe.close()
+        return base
+    raise RuntimeError("no three free ports in a row")
+
+
+@pytest.fixture(scope="session")
+def serve_settings() -> ServeSettings:
+    base = free_port_base()
+    return ServeSettings(
+        http_port=base,
+        grpc_port=base + 1,
+        metrics_port=base + 2,
+        models=ModelSettings(threads=1),
+    )
+
+
+@pytest.fixture(scope="module")
+def workspace(
+    tmp_path_factory: pytest.TempPathFactory, serve_settings: ServeSettings
+) -> Iterator[Workspace]:
+    """An empty workspace whose server, if one was started, is stopped at the end."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("workspace"), create=True)
+    yield workspace
+    launcher.shut_down(workspace, grace_s=serve_settings.stop_grace_s)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    for path in source.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+
+
+def _write_encoder(directory: Path, seed: int) -> OnnxQueryEncoder:
+    import torch
+
+    directory.mkdir(parents=True)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *COLOURS, *TYPES]
+    _write_tokenizer(directory / "tokenizer.json", vocabulary)
+    torch.manual_seed(seed)
+    inputs = (torch.ones(2, 5, dtype=torch.int64), torch.ones(2, 5, dtype=torch.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.onnx and transformers announce their deprecations
+        torch.onnx.export(
+            _tiny_query_tower(len(vocabulary)),
+            inputs,
+            str(directory / "encoder.onnx"),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["embedding"],
+            dynamic_axes={
+                "input_ids": {0: "batch", 1: "tokens"},
+                "attention_mask": {0: "batch", 1: "tokens"},
+                "embedding": {0: "batch"},
+            },
+            opset_version=17,
+            dynamo=False,
+        )
+    record = {"format_version": 1, "dim": 32, "max_tokens": 32, "prefix": "", "pad_id": 0}
+    record["fingerprint"] = sha256_directory(directory)
+    (directory / "encoder.json").write_text(json.dumps(record))
+    return OnnxQueryEncoder(directory)
+
+
+def _tiny_query_tower(vocabulary_size: int):
+    import torch
+    from transformers import BertConfig, BertModel
+
+    class Tower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            config = BertConfig(
+                vocab_size=vocabulary_size,
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=64,
+                attn_implementation="eager",
+            )
+            self.bert = BertModel(config, add_pooling_layer=False)
+
+        def forward(self, input_ids, attention_mask):
+            states = self.bert(input_ids=input_ids, attention_mask=attention_mask)[0]
+            mask = attention_mask.unsqueeze(-1).float()
+            mean = (states * mask).sum(dim=1) / mask.sum(dim=1)
+            return torch.nn.functional.normalize(mean, dim=-1)
+
+    return Tower().eval()
+
+
+def _write_tokenizer(path: Path, vocabulary: list[str]) -> None:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    numbers = {token: number for number, token in enumerate(vocabulary)}
+    tokenizer = Tokenizer(models.WordPiece(numbers, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    tokenizer.save(str(path))
+
+
+def _write_index(scratch: Path, encoder: OnnxQueryEncoder, seed: int) -> None:
+    vectors = scratch / "vectors"
+    vectors.mkdir()
+    np.save(vectors / "vectors.npy", encoder.encode(TITLES))
+    table = pa.table(
+        {
+            "product_id": [f"{seed}-{row}" for row in range(len(TITLES))],
+            "title": [title.title() for title in TITLES],
+            "has_text": [True] * len(TITLES),
+            "has_image": [False] * len(TITLES),
+        }
+    )
+    pq.write_table(table, vectors / "products.parquet")
+    record = {
+        "format_version": 1,
+        "encoder_fingerprint": encoder.fingerprint,
+        "dim": encoder.dim,
+        "rows": len(TITLES),
+        "dataset_hash": "d" * 64,
+    }
+    (vectors / "vectors.json").write_text(json.dumps(record))
+    build_product_index(
+        vectors=vectors, queries=None, out=scratch / "index", settings=IndexConfig()
+    )
+
+
+def _write_golden(path: Path, encoder: OnnxQueryEncoder, index: Path, seed: int) -> None:
+    opened = ProductIndex.open(index, encoder_fingerprint=encoder.fingerprint)
+    embeddings = encoder.encode(GOLDEN_TEXTS)
+    rows, scores = opened.search(embeddings, 10)
+    write_golden_queries(
+        path,
+        [
+            GoldenQuery(
+                text=text,
+                embedding=embedding.tolist(),
+                product_ids=[opened.product_ids[row] for row in found],
+                scores=score.tolist(),
+            )
+            for text, embedding, found, score in zip(
+                GOLDEN_TEXTS, embeddings, rows, scores, strict=True
+            )
+        ],
+    )
