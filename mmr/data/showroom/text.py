@@ -180,21 +180,16 @@ def _translate(title: str, rng: Generator) -> str:
 
 def _misspell(title: str, rng: Generator) -> str:
     """Drops, doubles or swaps a letter of one word."""
-    words = title.split()
-    long_words = [place for place, word in enumerate(words) if len(word) > 4 and word.isalpha()]
+    long_words = list(re.finditer(r"[A-Za-z]{5,}", title))
     if not long_words:
         return title
-    place = pick(rng, long_words)
-    word, spot = words[place], int(rng.integers(1, len(words[place]) - 2))
-    words[place] = pick(
-        rng,
-        (
-            word[:spot] + word[spot + 1 :],
-            word[:spot] + word[spot] + word[spot:],
-            word[:spot] + word[spot + 1] + word[spot] + word[spot + 2 :],
-        ),
-    )
-    return " ".join(words)
+    found = pick(rng, long_words)
+    word, spot = found[0], int(rng.integers(1, len(found[0]) - 2))
+    dropped = word[:spot] + word[spot + 1 :]
+    doubled = word[:spot] + word[spot] + word[spot:]
+    swapped = word[:spot] + word[spot + 1] + word[spot] + word[spot + 2 :]
+    wrong = pick(rng, [garbled for garbled in (dropped, doubled, swapped) if garbled != word])
+    return title[: found.start()] + wrong + title[found.end() :]
 
 
 def _tidy(text: str) -> str:
