@@ -1,1 +1,1 @@
-
+"""Bricks of the two towers, their builders, and how they are stored and exported."""

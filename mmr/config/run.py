@@ -1,0 +1,109 @@
+"""All settings of one run, and the presets that ship with mmr."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from mmr.config.base import Settings
+from mmr.config.data import PrepareConfig, ValidationConfig
+from mmr.config.gate import GateConfig
+from mmr.config.index import IndexConfig
+from mmr.config.model import ModelSettings
+from mmr.config.training import (
+    AlignStage,
+    AlignStageSettings,
+    FusionStage,
+    FusionStageSettings,
+    LossSettings,
+    TextOnlyStage,
+    TextOnlyStageSettings,
+    VisionStage,
+    VisionStageSettings,
+)
+from mmr.errors import ConfigError
+
+
+class RunSettings(Settings):
+    """Everything that decides a run, from preparation to the index."""
+
+    seed: int = Field(7, description="Seeds batches, weights and dropout of every stage.")
+    prepare: PrepareConfig = PrepareConfig()
+    validation: ValidationConfig = ValidationConfig()
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    text_only: TextOnlyStage = TextOnlyStage()
+    vision: VisionStage = VisionStage()
+    align: AlignStage = AlignStage()
+    fusion: FusionStage = FusionStage()
+    gate: GateConfig = GateConfig()
+    index: IndexConfig = IndexConfig()
+
+    @property
+    def text_only_stage(self) -> TextOnlyStageSettings:
+        """All that decides the text-only towers."""
+        return TextOnlyStageSettings(
+            model=self.model, loss=self.loss, seed=self.seed, stage=self.text_only
+        )
+
+    @property
+    def vision_stage(self) -> VisionStageSettings:
+        """All that decides stage A."""
+        return VisionStageSettings(
+            model=self.model, loss=self.loss, seed=self.seed, stage=self.vision
+        )
+
+    @property
+    def align_stage(self) -> AlignStageSettings:
+        """All that decides stage B."""
+        return AlignStageSettings(
+            model=self.model, loss=self.loss, seed=self.seed, stage=self.align
+        )
+
+    @property
+    def fusion_stage(self) -> FusionStageSettings:
+        """All that decides stage C."""
+        return FusionStageSettings(
+            model=self.model, loss=self.loss, seed=self.seed, stage=self.fusion
+        )
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that ship with mmr."""
+    folder = files("mmr.config").joinpath("presets")
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir())
+
+
+def load_settings(preset_or_path: str) -> RunSettings:
+    """Reads a preset by its name, or a YAML file of the same form.
+
+    Raises:
+        ConfigError: There is no such preset or file, or a setting is unknown or out of range.
+    """
+    path = Path(preset_or_path)
+    if preset_or_path in preset_names():
+        text = files("mmr.config").joinpath("presets", f"{preset_or_path}.yaml").read_text("utf-8")
+    elif path.is_file():
+        text = path.read_text(encoding="utf-8")
+    else:
+        raise ConfigError(
+            f"{preset_or_path!r} is neither a preset ({', '.join(preset_names())}) nor a file."
+        )
+    return _parse(text, preset_or_path)
+
+
+def _parse(text: str, name: str) -> RunSettings:
+    try:
+        content: Any = yaml.safe_load(text) or {}
+        return RunSettings.model_validate(content)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not valid YAML: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        )
+        raise ConfigError(f"{name}: {problems}") from error

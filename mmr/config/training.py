@@ -1,0 +1,116 @@
+"""How each training stage runs. Every stage has the same loop and its own numbers."""
+
+from __future__ import annotations
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from mmr.config.base import Settings
+from mmr.config.model import FusionKind, ModelSettings
+
+
+class LoopSettings(Settings):
+    """The optimisation loop."""
+
+    steps: PositiveInt = Field(1000, description="Optimizer steps at most.")
+    learning_rate: float = Field(1e-3, gt=0, description="Peak rate of new parts, after warm-up.")
+    backbone_learning_rate: float = Field(
+        3e-5, ge=0, description="Peak rate of a pretrained backbone; 0 freezes it."
+    )
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_share: float = Field(0.05, ge=0, le=1, description="Share of the steps.")
+    gradient_clip: float = Field(1.0, gt=0, description="Largest gradient norm.")
+    validate_every: PositiveInt = Field(100, description="Steps between validations.")
+    patience: PositiveInt = Field(
+        5, description="Validations without a better one before the stage stops early."
+    )
+    checkpoint_every: PositiveInt = Field(100, description="Steps between checkpoints.")
+
+
+class QueryBatchSettings(Settings):
+    """How queries and products are put together in a batch."""
+
+    queries: PositiveInt = Field(128, description="Queries a batch.")
+    positives: PositiveInt = Field(4, description="Judged products drawn for each query.")
+    negatives: NonNegativeInt = Field(
+        512, description="Further products drawn from the whole catalogue for each batch."
+    )
+
+
+class VisionStage(Settings):
+    """Stage A: the vision backbone learns the shop's domain from image and product text."""
+
+    loop: LoopSettings = LoopSettings(steps=1200)
+    batch_size: PositiveInt = Field(256, description="Products a step.")
+    augment: bool = Field(True, description="Shift, zoom and mirror images; hue is never touched.")
+
+
+class TextOnlyStage(Settings):
+    """The tuned text-only towers: the baseline every gain is claimed against."""
+
+    loop: LoopSettings = LoopSettings()
+    batch: QueryBatchSettings = QueryBatchSettings()
+
+
+class AlignStage(Settings):
+    """Stage B: queries meet product text and product image, each modality by itself."""
+
+    loop: LoopSettings = LoopSettings()
+    batch: QueryBatchSettings = QueryBatchSettings(queries=64, positives=3, negatives=64)
+    image_weight: float = Field(0.5, ge=0, description="Weight of the query-image loss.")
+    joint_weight: float = Field(1.0, ge=0, description="Weight of the query-mean loss.")
+    domain_weight: float = Field(0.25, ge=0, description="Weight of stage A's text-image loss.")
+    augment: bool = True
+
+
+class FusionStage(Settings):
+    """Stage C: the fusion network learns on frozen encoders, stage B's losses kept beside."""
+
+    kind: FusionKind = FusionKind.BILINEAR_EXPERTS
+    loop: LoopSettings = LoopSettings(steps=2000)
+    batch: QueryBatchSettings = QueryBatchSettings(queries=256, positives=4, negatives=1024)
+    auxiliary_weight: float = Field(0.25, ge=0, description="Weight of stage B's losses.")
+    text_dropout: float = Field(0.1, ge=0, lt=1, description="Share of products shown textless.")
+    image_dropout: float = Field(0.1, ge=0, lt=1, description="Share shown without their image.")
+
+
+class LossSettings(Settings):
+    """What the contrastive losses share."""
+
+    scale: float = Field(20.0, gt=0, description="Start of the learnt scale, 1 / temperature.")
+    max_scale: float = Field(100.0, gt=0, description="The learnt scale is clamped here.")
+    grade_weights: dict[int, float] = Field(
+        default_factory=lambda: {1: 0.3, 2: 1.0},
+        description="Weight of a positive pair by its grade when the query has better grades.",
+    )
+
+
+class StageSettings(Settings):
+    """What every training stage needs beside its own numbers."""
+
+    model: ModelSettings = ModelSettings()
+    loss: LossSettings = LossSettings()
+    seed: int = 7
+
+
+class VisionStageSettings(StageSettings):
+    """All that decides stage A."""
+
+    stage: VisionStage = VisionStage()
+
+
+class TextOnlyStageSettings(StageSettings):
+    """All that decides the text-only towers."""
+
+    stage: TextOnlyStage = TextOnlyStage()
+
+
+class AlignStageSettings(StageSettings):
+    """All that decides stage B."""
+
+    stage: AlignStage = AlignStage()
+
+
+class FusionStageSettings(StageSettings):
+    """All that decides stage C."""
+
+    stage: FusionStage = FusionStage()

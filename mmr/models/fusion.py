@@ -1,0 +1,175 @@
+"""How the text and the image of one product become one vector.
+
+Every fusion takes both modalities' embeddings in the shared space and two masks that say which of
+them the product has. Nothing here sees a query: product vectors are computed ahead (invariant 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmr.config.model import FusionKind, ModelSettings
+
+
+class Fusion(nn.Module):
+    """Base of all fusions.
+
+    Shape:
+        - text, image: `(batch, dim)`, unit length; rows of a missing modality hold anything finite.
+        - has_text, has_image: `(batch,)`, bool.
+        - output: `(batch, dim)`, unit length.
+    """
+
+    def forward(
+        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+    ) -> Tensor:
+        weights = self.modality_weights(text, image, has_text=has_text, has_image=has_image)
+        mixed = weights[:, :1] * text + weights[:, 1:2] * image
+        return F.normalize(mixed, dim=-1)
+
+    def modality_weights(
+        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+    ) -> Tensor:
+        """How much text and image weigh in each product: `(batch, 2)`, rows sum to 1."""
+        raise NotImplementedError
+
+
+def masked_weights(logits: Tensor, present: Tensor) -> Tensor:
+    """Softmax over experts of which some are absent: an absent one weighs exactly 0.
+
+    Args:
+        logits: `(batch, experts)`.
+        present: `(batch, experts)`, bool; a row with nothing present weighs all alike.
+    """
+    nothing = ~present.any(dim=1, keepdim=True)
+    return logits.masked_fill(~present & ~nothing, float("-inf")).softmax(dim=-1)
+
+
+class TextOnly(Fusion):
+    """The product's text alone: the tuned text-only baseline."""
+
+    def modality_weights(
+        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+    ) -> Tensor:
+        return torch.tensor([1.0, 0.0], device=text.device).expand(len(text), 2)
+
+
+class ImageOnly(Fusion):
+    """The product's image alone."""
+
+    def modality_weights(
+        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+    ) -> Tensor:
+        return torch.tensor([0.0, 1.0], device=text.device).expand(len(text), 2)
+
+
+class Mean(Fusion):
+    """Both alike; a missing one counts nothing."""
+
+    def modality_weights(
+        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+    ) -> Tensor:
+        present = torch.stack([has_text, has_image], dim=1)
+        return masked_weights(torch.zeros(len(text), 2, device=text.device), present)
+
+
+class Concat(Mean):
+    """A linear map of both embeddings side by side, which starts as their mean.
+
+    A missing modality enters as a learnt vector that starts at zero, so that before training the
+    product keeps the embedding of what it has.
+
+    Source: the naive concatenation rung of the "Beyond Text" outline; the start is our reading.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.no_text = nn.Parameter(torch.zeros(dim))
+        self.no_image = nn.Parameter(torch.zeros(dim))
+        self.mix = nn.Linear(2 * dim, dim, bias=False)
+        nn.init.zeros_(self.mix.weight)
+        with torch.no_grad():
+            self.mix.weight[:, :dim].fill_diagonal_(0.5)
+            self.mix.weight[:, dim:].fill_diagonal_(0.5)
+
+    def forward(
+        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+    ) -> Tensor:
+        text = torch.where(has_text.unsqueeze(1), text, self.no_text)
+        image = torch.where(has_image.unsqueeze(1), image, self.no_image)
+        return F.normalize(self.mix(torch.cat([text, image], dim=-1)), dim=-1)
+
+
+class BilinearExperts(Fusion):
+    """A mixture of three experts: the text, the image, and what only both together tell.
+
+    The bilinear expert sees products of text and image channels, so it can tell "red floral" from
+    "red dress beside a floral text". A gate, read from the product alone, weighs text against
+    image; the bilinear expert is added to their mixture by a weight that starts at zero, so the
+    fusion starts exactly at the mean of the aligned embeddings (stage B's quality). Without one
+    modality its weight is 0 and the bilinear expert is silent.
+
+        b = W_o ssqrt((U t) * (V v)),  ssqrt(x) = sign(x) sqrt(|x|), then L2
+        g = softmax(W_g [t; v; t * v])
+        p = n(g_t t + g_v v + a b)
+
+    Args:
+        dim: Channels of both inputs and of the output.
+        rank: Rank of the bilinear map.
+
+    Source: "Beyond Text" (arXiv:2603.04836): bilinear block and mixture of modality experts on the
+    product side. Its equations are not public; low rank and signed square root follow MLB
+    (arXiv:1610.04325) and MFB (arXiv:1708.01471). The zero start and the mask are our reading.
+    """
+
+    def __init__(self, dim: int, *, rank: int) -> None:
+        super().__init__()
+        self.text_factor = nn.Linear(dim, rank)
+        self.image_factor = nn.Linear(dim, rank)
+        self.bilinear_out = nn.Linear(rank, dim)
+        logits = nn.Linear(dim // 2, 2)
+        self.gate = nn.Sequential(nn.Linear(3 * dim, dim // 2), nn.GELU(), logits)
+        self.bilinear_weight = nn.Parameter(torch.zeros(1))
+        nn.init.zeros_(logits.weight)
+        nn.init.zeros_(logits.bias)
+
+    def forward(
+        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+    ) -> Tensor:
+        weights = self.modality_weights(text, image, has_text=has_text, has_image=has_image)
+        both = (has_text & has_image).unsqueeze(1)
+        mixed = weights[:, :1] * text + weights[:, 1:2] * image
+        bilinear = self.bilinear_weight * self.bilinear_expert(text, image)
+        return F.normalize(mixed + torch.where(both, bilinear, 0.0), dim=-1)
+
+    def bilinear_expert(self, text: Tensor, image: Tensor) -> Tensor:
+        """The joint evidence of text and image, `(batch, dim)`, unit length."""
+        product = self.text_factor(text) * self.image_factor(image)  # (batch, rank)
+        rooted = product.sign() * (product.abs() + 1e-8).sqrt()
+        return F.normalize(self.bilinear_out(F.normalize(rooted, dim=-1)), dim=-1)
+
+    def modality_weights(
+        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+    ) -> Tensor:
+        logits = self.gate(torch.cat([text, image, text * image], dim=-1))
+        return masked_weights(logits, torch.stack([has_text, has_image], dim=1))
+
+
+_BUILDERS: dict[FusionKind, Callable[[ModelSettings], Fusion]] = {
+    FusionKind.TEXT_ONLY: lambda settings: TextOnly(),
+    FusionKind.IMAGE_ONLY: lambda settings: ImageOnly(),
+    FusionKind.MEAN: lambda settings: Mean(),
+    FusionKind.CONCAT: lambda settings: Concat(settings.dim),
+    FusionKind.BILINEAR_EXPERTS: lambda settings: BilinearExperts(
+        settings.dim, rank=settings.bilinear_rank
+    ),
+}
+
+
+def new_fusion(kind: FusionKind, settings: ModelSettings) -> Fusion:
+    """Builds a fusion by its kind."""
+    return _BUILDERS[kind](settings)

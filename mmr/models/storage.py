@@ -1,0 +1,102 @@
+"""A retriever on disk: everything that decides a vector, and nothing else.
+
+MODEL/encoder/architecture.json   sizes, pooling, preprocessing, fusion kind, format version
+MODEL/encoder/weights.safetensors
+MODEL/encoder/text/               configuration and tokenizer of the text backbone
+MODEL/encoder/vision/             configuration of the vision backbone, if there is one
+MODEL/training.json               where it comes from; it decides no vector
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from mmr.atomic import write_json
+from mmr.config.model import FusionKind, ModelSettings
+from mmr.errors import ArtifactError, CorruptArtifactError
+from mmr.models.fusion import new_fusion
+from mmr.models.retriever import Retriever
+from mmr.models.text import save_text_shape, stored_text_encoder
+from mmr.models.vision import save_image_shape, stored_image_encoder
+
+FORMAT_VERSION = 1
+
+
+def save_retriever(retriever: Retriever, model: Path, *, training: dict[str, Any]) -> None:
+    """Writes a retriever into an existing, empty directory.
+
+    Args:
+        retriever: What to store.
+        model: The directory, usually the scratch one of `mmr.atomic.new_directory`.
+        training: Where it comes from: settings, history, dataset, parents.
+    """
+    encoder = model / "encoder"
+    (encoder / "text").mkdir(parents=True)
+    save_text_shape(retriever.text_encoder, encoder / "text")
+    if retriever.image_encoder is not None:
+        (encoder / "vision").mkdir()
+        save_image_shape(retriever.image_encoder, encoder / "vision")
+    tensors = {name: value.contiguous() for name, value in retriever.state_dict().items()}
+    save_file(tensors, encoder / "weights.safetensors")
+    write_json(
+        encoder / "architecture.json",
+        {
+            "format_version": FORMAT_VERSION,
+            "fusion": retriever.kind.value,
+            "model": retriever.settings.model_dump(mode="json"),
+        },
+    )
+    write_json(model / "training.json", training)
+
+
+def load_retriever(model: Path) -> Retriever:
+    """Reads a retriever, ready for inference on the CPU.
+
+    Raises:
+        ArtifactError: `model` is no model directory, or one of another format.
+        CorruptArtifactError: Its files are damaged.
+    """
+    encoder = model / "encoder"
+    kind, settings = _read_architecture(encoder / "architecture.json")
+    vision = encoder / "vision"
+    retriever = Retriever(
+        settings,
+        text_encoder=stored_text_encoder(encoder / "text", settings.text),
+        image_encoder=stored_image_encoder(vision, settings.vision) if vision.is_dir() else None,
+        fusion=new_fusion(kind, settings),
+        kind=kind,
+    )
+    weights = encoder / "weights.safetensors"
+    try:
+        retriever.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise CorruptArtifactError(
+            f"{weights} is damaged or does not belong to this model ({error}). Train again."
+        ) from error
+    return retriever.eval()
+
+
+def _read_architecture(file: Path) -> tuple[FusionKind, ModelSettings]:
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{file.parent.parent} is not a model directory: {file} is missing."
+        ) from error
+    except ValueError as error:
+        raise CorruptArtifactError(f"{file} is damaged ({error}). Train again.") from error
+    if stored.get("format_version") != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{file} has format {stored.get('format_version')}, but this mmr reads format "
+            f"{FORMAT_VERSION}. Train again with this mmr, or use the one that wrote it."
+        )
+    try:
+        return FusionKind(stored["fusion"]), ModelSettings.model_validate(stored["model"])
+    except (KeyError, ValueError, ValidationError) as error:
+        raise CorruptArtifactError(f"{file} is damaged ({error}). Train again.") from error

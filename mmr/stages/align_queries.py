@@ -1,0 +1,63 @@
+"""Stage B: queries meet product text and product image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmr.config.model import FusionKind
+from mmr.config.training import AlignStageSettings
+from mmr.data.dataset import Dataset
+from mmr.models.retriever import Retriever
+from mmr.models.storage import load_retriever
+from mmr.stages.image_towers import ImageStageData
+from mmr.stages.training_run import StageReport, StageRun, train_parts
+from mmr.training.loop import FitResult
+from mmr.training.objectives import AlignObjective
+
+
+def align_queries(
+    *, dataset: Path, vision: Path, out: Path, settings: AlignStageSettings, cache: Path
+) -> StageReport:
+    """Aligns the query with each modality and with both; the result fuses by their mean.
+
+    Args:
+        dataset: A prepared dataset.
+        vision: Model written by `finetune_vision`.
+        out: The model directory to write.
+        settings: All that decides the result.
+        cache: Content-addressed results and checkpoints.
+    """
+    opened = Dataset(dataset)
+    run = StageRun("align_queries", opened, vision, settings, cache)
+    return run.complete(out, lambda: _train(opened, run, settings, vision))
+
+
+def _train(
+    dataset: Dataset, run: StageRun, settings: AlignStageSettings, vision: Path
+) -> tuple[Retriever, FitResult]:
+    retriever = load_retriever(vision)
+    retriever.with_fusion(FusionKind.MEAN)
+    data = ImageStageData.open(dataset, retriever, cache=run.cache)
+    objective = AlignObjective(retriever, data.inputs, settings)
+    rate = settings.stage.loop.learning_rate
+    pretrained = settings.model.vision.backbone != "config"
+    encoder_rate = settings.stage.loop.backbone_learning_rate if pretrained else rate
+    encoder, head = retriever.image_encoder, retriever.image_head
+    if encoder is None or head is None:
+        raise RuntimeError(f"{vision} has no image tower")
+    result = train_parts(
+        retriever,
+        objective.scale,
+        parts={
+            encoder: encoder_rate,
+            head: rate,
+            retriever.query_head: rate,
+            retriever.text_head: rate,
+            objective.scale: rate,
+        },
+        loss_at=objective,
+        validate=lambda: data.score_mean(retriever),
+        loop=settings.stage.loop,
+        run=run,
+    )
+    return retriever, result

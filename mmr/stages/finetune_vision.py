@@ -1,0 +1,60 @@
+"""Stage A: the vision backbone learns the shop's domain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mmr.config.training import VisionStageSettings
+from mmr.data.dataset import Dataset
+from mmr.models.retriever import Retriever
+from mmr.models.storage import load_retriever
+from mmr.stages.image_towers import ImageStageData
+from mmr.stages.training_run import StageReport, StageRun, train_parts
+from mmr.training.loop import FitResult
+from mmr.training.objectives import VisionObjective
+
+
+def finetune_vision(
+    *, dataset: Path, text_only: Path, out: Path, settings: VisionStageSettings, cache: Path
+) -> StageReport:
+    """Adds an image tower to the tuned text-only towers and draws it into their space.
+
+    Args:
+        dataset: A prepared dataset.
+        text_only: Model written by `train_text_only`.
+        out: The model directory to write.
+        settings: All that decides the result.
+        cache: Content-addressed results and checkpoints.
+    """
+    opened = Dataset(dataset)
+    run = StageRun("finetune_vision", opened, text_only, settings, cache)
+    return run.complete(out, lambda: _train(opened, run, settings, text_only))
+
+
+def _train(
+    dataset: Dataset, run: StageRun, settings: VisionStageSettings, text_only: Path
+) -> tuple[Retriever, FitResult]:
+    torch.manual_seed(settings.seed)
+    retriever = load_retriever(text_only)
+    retriever.settings = settings.model
+    retriever.with_images()
+    data = ImageStageData.open(dataset, retriever, cache=run.cache)
+    objective = VisionObjective(retriever, data.inputs, settings)
+    rate = settings.stage.loop.learning_rate
+    pretrained = settings.model.vision.backbone != "config"
+    encoder_rate = settings.stage.loop.backbone_learning_rate if pretrained else rate
+    encoder, head = retriever.image_encoder, retriever.image_head
+    if encoder is None or head is None:
+        raise RuntimeError("with_images adds an image tower")
+    result = train_parts(
+        retriever,
+        objective.scale,
+        parts={encoder: encoder_rate, head: rate, objective.scale: rate},
+        loss_at=objective,
+        validate=lambda: data.score_mean(retriever),
+        loop=settings.stage.loop,
+        run=run,
+    )
+    return retriever, result

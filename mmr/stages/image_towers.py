@@ -1,0 +1,85 @@
+"""What the stages with an image tower share: inputs, embeddings for validation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmr.data.dataset import Dataset
+from mmr.models.retriever import Retriever
+from mmr.stages.features import encoded_images, product_features, query_features
+from mmr.stages.training_data import (
+    ValidationScorer,
+    open_catalogue,
+    open_judged,
+    validation_scorer,
+)
+from mmr.training.data import Catalogue
+from mmr.training.objectives import TrainingInputs
+from mmr.training.text_source import KeptText
+
+# Products ranked while the image tower learns: embedding more photographs would cost more time
+# than it tells. The gate ranks all.
+VALIDATION_PRODUCTS = 8_000
+
+
+@dataclass(frozen=True)
+class ImageStageData:
+    """Everything that stages A and B read.
+
+    Attributes:
+        inputs: For the objective.
+        scorer: Over a sample of the catalogue.
+        query_features: `(validation queries, hidden)`.
+        product_features: `(products, hidden)`.
+    """
+
+    inputs: TrainingInputs
+    scorer: ValidationScorer
+    query_features: Tensor
+    product_features: Tensor
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """All products."""
+        return self.inputs.catalogue
+
+    @classmethod
+    def open(cls, dataset: Dataset, retriever: Retriever, *, cache: Path) -> ImageStageData:
+        """Reads the dataset and encodes all texts with the frozen text backbone."""
+        catalogue = open_catalogue(dataset, vision=retriever.settings.vision, cache=cache)
+        judged = open_judged(dataset, "train")
+        scorer = validation_scorer(dataset, max_products=VALIDATION_PRODUCTS)
+        products = product_features(retriever, catalogue.texts, cache=cache)
+        text = KeptText(query_features(retriever, judged.queries, cache=cache), products)
+        return cls(
+            inputs=TrainingInputs(catalogue, judged, text),
+            scorer=scorer,
+            query_features=query_features(retriever, scorer.queries, cache=cache),
+            product_features=products,
+        )
+
+    @torch.no_grad()
+    def score_mean(self, retriever: Retriever) -> float:
+        """NDCG@10 of the mean of text and image embedding, the start of every fusion."""
+        rows = self.scorer.products
+        encoder, head = retriever.image_encoder, retriever.image_head
+        if encoder is None or head is None:
+            raise RuntimeError("a text-only retriever has no image tower to score")
+        image = head(encoded_images(encoder, self.catalogue, rows, device=retriever.device))
+        text = retriever.text_head(self.product_features[torch.from_numpy(rows)])
+        mixed = text * _column(self.catalogue.has_text[rows]).to(text)
+        mixed = mixed + image * _column(self.catalogue.has_image[rows]).to(text)
+        return self.scorer.score(
+            retriever.query_head(self.query_features).float().cpu().numpy(),
+            F.normalize(mixed, dim=-1).float().cpu().numpy(),
+        )
+
+
+def _column(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Tensor:
+    return torch.from_numpy(mask).unsqueeze(1)

@@ -1,0 +1,85 @@
+"""Stage C: the fusion network learns, on the product side only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mmr.config.training import FusionStageSettings
+from mmr.data.dataset import Dataset
+from mmr.models.retriever import Retriever
+from mmr.models.storage import load_retriever
+from mmr.stages.features import image_features, product_features, query_features
+from mmr.stages.training_data import open_catalogue, open_judged, validation_scorer
+from mmr.stages.training_run import StageReport, StageRun, train_parts
+from mmr.training.loop import FitResult
+from mmr.training.objectives import FusionObjective, TrainingInputs
+from mmr.training.text_source import KeptText
+
+_BLOCK = 8_192
+
+
+def train_fusion(
+    *, dataset: Path, aligned: Path, out: Path, settings: FusionStageSettings, cache: Path
+) -> StageReport:
+    """Trains fusion and heads on the kept features of frozen backbones.
+
+    Args:
+        dataset: A prepared dataset.
+        aligned: Model written by `align_queries`.
+        out: The model directory to write.
+        settings: All that decides the result.
+        cache: Content-addressed results and checkpoints.
+    """
+    opened = Dataset(dataset)
+    run = StageRun("train_fusion", opened, aligned, settings, cache)
+    return run.complete(out, lambda: _train(opened, run, settings, aligned))
+
+
+def _train(
+    dataset: Dataset, run: StageRun, settings: FusionStageSettings, aligned: Path
+) -> tuple[Retriever, FitResult]:
+    torch.manual_seed(settings.seed)
+    retriever = load_retriever(aligned)
+    retriever.with_fusion(settings.stage.kind)
+    catalogue = open_catalogue(dataset, vision=retriever.settings.vision, cache=run.cache)
+    judged = open_judged(dataset, "train")
+    scorer = validation_scorer(dataset)
+    products = product_features(retriever, catalogue.texts, cache=run.cache)
+    images = image_features(retriever, catalogue, cache=run.cache)
+    text = KeptText(query_features(retriever, judged.queries, cache=run.cache), products)
+    queries = query_features(retriever, scorer.queries, cache=run.cache)
+    objective = FusionObjective(
+        retriever, TrainingInputs(catalogue, judged, text), images, settings
+    )
+    has_text = torch.from_numpy(catalogue.has_text)
+    has_image = torch.from_numpy(catalogue.has_image)
+
+    def validate() -> float:
+        fused = [
+            retriever.product_embedding(
+                products[block], images[block], has_text=has_text[block], has_image=has_image[block]
+            )
+            for block in torch.arange(len(catalogue)).split(_BLOCK)
+        ]
+        return scorer.score(
+            retriever.query_head(queries).float().cpu().numpy(),
+            torch.cat(fused).float().cpu().numpy(),
+        )
+
+    rate = settings.stage.loop.learning_rate
+    head = retriever.image_head
+    if head is None:
+        raise RuntimeError(f"{aligned} has no image tower")
+    modules = [retriever.fusion, retriever.query_head, retriever.text_head, head, objective.scale]
+    result = train_parts(
+        retriever,
+        objective.scale,
+        parts={module: rate for module in modules if any(True for _ in module.parameters())},
+        loss_at=objective,
+        validate=validate,
+        loop=settings.stage.loop,
+        run=run,
+    )
+    return retriever, result

@@ -1,0 +1,138 @@
+"""Turns a dataset on disk into the arrays that training and embedding read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from mmr.config.model import VisionSettings
+from mmr.data.dataset import Dataset, Split
+from mmr.data.pixels import decoded_pixels
+from mmr.errors import DataContractError
+from mmr.evaluation.metrics import DEPTH, query_metrics
+from mmr.evaluation.ranking import exact_search
+from mmr.models.text import product_text
+from mmr.training.data import Catalogue, JudgedQueries
+from mmr.types import Float32Array, Int64Array
+
+
+def product_texts(dataset: Dataset) -> list[str]:
+    """Product texts in catalogue order; empty where a product has none."""
+    table = dataset.product_table(["title", "description"])
+    return [
+        product_text(title, description)
+        for title, description in zip(
+            table["title"].to_pylist(), table["description"].to_pylist(), strict=True
+        )
+    ]
+
+
+def open_catalogue(dataset: Dataset, *, vision: VisionSettings | None, cache: Path) -> Catalogue:
+    """Opens all products for training.
+
+    Args:
+        dataset: A prepared dataset.
+        vision: Size of the photographs; None leaves them out.
+        cache: Decoded photographs are kept there.
+    """
+    texts = product_texts(dataset)
+    pixels: NDArray[np.uint8] | None = None
+    has_image = np.zeros(len(texts), dtype=np.bool_)
+    if vision is not None:
+        pixels, has_image = decoded_pixels(
+            dataset, height=vision.height, width=vision.width, cache=cache
+        )
+    _, groups = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
+    return Catalogue(
+        texts=texts,
+        has_text=np.asarray([bool(text) for text in texts]),
+        has_image=has_image,
+        pixels=pixels,
+        pixels_key=f"{dataset.manifest.content_hash}-{vision}",
+        text_groups=groups.astype(np.int64),
+    )
+
+
+def open_judged(dataset: Dataset, split: Split) -> JudgedQueries:
+    """Queries of a split that have a relevant product, with their grades.
+
+    Raises:
+        DataContractError: The split has no such query.
+    """
+    judgements = dataset.judgements(split)
+    judgements = judgements[judgements["grade"] > 0]
+    queries = dataset.queries(split)
+    queries = queries[queries["query_id"].isin(judgements["query_id"])].reset_index(drop=True)
+    if queries.empty:
+        raise DataContractError(
+            f"{dataset.path} has no judged {split} queries, so nothing can be trained or proven. "
+            "Import judgements.tsv with the feed, or give `mmr prepare` a larger share for it."
+        )
+    product_rows = pd.Series(np.arange(len(dataset)), index=dataset.product_ids())
+    query_rows = pd.Series(np.arange(len(queries)), index=queries["query_id"])
+    grades = csr_array(
+        (
+            judgements["grade"].to_numpy(np.int8),
+            (
+                query_rows[judgements["query_id"]].to_numpy(),
+                product_rows[judgements["product_id"]].to_numpy(),
+            ),
+        ),
+        shape=(len(queries), len(dataset)),
+    )
+    return JudgedQueries(queries=queries["query"].tolist(), grades=grades)
+
+
+@dataclass(frozen=True)
+class ValidationScorer:
+    """Scores embeddings on the validation queries by NDCG@10.
+
+    Attributes:
+        queries: Validation query texts.
+        products: Catalogue rows that are ranked: all, or a sample for encoders that are dear.
+        score: Query embeddings `(queries, dim)`, product embeddings `(products, dim)` to NDCG@10.
+    """
+
+    queries: list[str]
+    products: Int64Array
+    score: Callable[[Float32Array, Float32Array], float]
+
+
+def validation_scorer(dataset: Dataset, *, max_products: int | None = None) -> ValidationScorer:
+    """Prepares the scorer.
+
+    Args:
+        dataset: A prepared dataset.
+        max_products: Ranks against the judged products and a fixed sample up to this number.
+    """
+    judged = open_judged(dataset, "validation")
+    judgements = dataset.judgements("validation")
+    frame = dataset.queries("validation")
+    frame = frame[frame["query_id"].isin(judgements.loc[judgements["grade"] > 0, "query_id"])]
+    query_ids = frame["query_id"].tolist()
+    rows = np.arange(len(dataset), dtype=np.int64)
+    if max_products is not None and len(dataset) > max_products:
+        relevant = np.unique(judged.grades.indices)
+        others = np.setdiff1d(rows, relevant)
+        sample = max(0, max_products - len(relevant))
+        drawn = np.random.default_rng(0).choice(
+            others, size=min(sample, len(others)), replace=False
+        )
+        rows = np.sort(np.concatenate([relevant, drawn])).astype(np.int64)
+    all_ids = dataset.product_ids()
+    product_ids = [all_ids[row] for row in rows]
+
+    def score(queries: Float32Array, products: Float32Array) -> float:
+        ranked, _ = exact_search(queries, products, DEPTH)
+        metrics = query_metrics(
+            ranked, query_ids=query_ids, product_ids=product_ids, judgements=judgements
+        )
+        return float(metrics["ndcg_at_10"].mean())
+
+    return ValidationScorer(judged.queries, rows, score)

@@ -1,0 +1,192 @@
+"""What every training stage does around its loop: reuse, resume, store."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import mmr.config
+import mmr.models
+import mmr.training
+from mmr.atomic import new_directory
+from mmr.config.training import LoopSettings, StageSettings
+from mmr.data.dataset import Dataset
+from mmr.hashing import files_below, sha256_file, sha256_json
+from mmr.models.retriever import Retriever
+from mmr.models.storage import save_retriever
+from mmr.release.fingerprint import encoder_fingerprint
+from mmr.training.loop import FitResult, fit, new_accelerator
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """How a training stage ended.
+
+    Attributes:
+        stage: Its name.
+        steps: Optimizer steps taken.
+        best_step: Step whose weights were kept.
+        validation_ndcg_at_10: Mean NDCG@10 on the validation queries at that step.
+        seconds: Time of this call; near 0 when the result was kept from before.
+        reused: Whether it was.
+    """
+
+    stage: str
+    steps: int
+    best_step: int
+    validation_ndcg_at_10: float
+    seconds: float
+    reused: bool
+
+    def as_metrics(self) -> dict[str, float]:
+        """The figures, for a tracker."""
+        return {
+            "steps": float(self.steps),
+            "best_step": float(self.best_step),
+            "validation_ndcg_at_10": self.validation_ndcg_at_10,
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One training stage with its inputs, identified by content.
+
+    Attributes:
+        stage: Its name.
+        dataset: The dataset.
+        parent: Model directory it starts from, if any.
+        settings: All that decides the result beside dataset and parent.
+        cache: Directory of content-addressed results.
+    """
+
+    stage: str
+    dataset: Dataset
+    parent: Path | None
+    settings: StageSettings
+    cache: Path
+
+    @property
+    def key(self) -> str:
+        """Identity of the result: stage, settings, dataset, parent, and the code that trains."""
+        return sha256_json(
+            [
+                self.stage,
+                self.settings.model_dump(mode="json"),
+                self.dataset.manifest.content_hash,
+                encoder_fingerprint(self.parent) if self.parent else None,
+                _code_hash(),
+            ]
+        )[:32]
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where a killed run of this very stage left off."""
+        return self.cache / "checkpoints" / f"{self.key}.pt"
+
+    def complete(self, out: Path, train: Callable[[], tuple[Retriever, FitResult]]) -> StageReport:
+        """Trains unless the same result is kept already; `out` becomes the model directory."""
+        start = time.monotonic()
+        kept = self.cache / "models" / self.key
+        reused = kept.is_dir()
+        if not reused:
+            retriever, result = train()
+            with new_directory(kept) as scratch:
+                save_retriever(retriever, scratch, training=self._training(result))
+            self.checkpoint.unlink(missing_ok=True)
+        with new_directory(out, replace=True) as scratch:
+            shutil.copytree(kept, scratch, copy_function=_link, dirs_exist_ok=True)
+        record = json.loads((kept / "training.json").read_text(encoding="utf-8"))
+        return StageReport(
+            stage=self.stage,
+            steps=record["steps"],
+            best_step=record["best_step"],
+            validation_ndcg_at_10=record["validation_ndcg_at_10"],
+            seconds=time.monotonic() - start,
+            reused=reused,
+        )
+
+    def _training(self, result: FitResult) -> dict[str, Any]:
+        history: list[dict[str, Any]] = []
+        if self.parent is not None:
+            parent = json.loads((self.parent / "training.json").read_text(encoding="utf-8"))
+            history = list(parent["history"])
+        history += [{"stage": self.stage, **record} for record in result.history]
+        return {
+            "stage": self.stage,
+            "steps": result.steps,
+            "best_step": result.best_step,
+            "validation_ndcg_at_10": result.best_metric,
+            "settings": self.settings.model_dump(mode="json"),
+            "dataset": self.dataset.manifest.content_hash,
+            "parent": encoder_fingerprint(self.parent) if self.parent else None,
+            "history": history,
+        }
+
+
+def train_parts(
+    retriever: Retriever,
+    objective: nn.Module,
+    *,
+    parts: dict[nn.Module, float],
+    loss_at: Callable[[int], Any],
+    validate: Callable[[], float],
+    loop: LoopSettings,
+    run: StageRun,
+) -> FitResult:
+    """Trains some parts of a retriever and leaves the rest frozen.
+
+    Args:
+        retriever: Changed in place.
+        objective: Modules that only the loss needs (the learnt scale).
+        parts: Module to peak learning rate; everything else is frozen.
+        loss_at: The loss of a step.
+        validate: Scores the present retriever.
+        loop: Numbers of the loop.
+        run: Names the checkpoint.
+    """
+    trained = nn.ModuleDict({"retriever": retriever, "objective": objective})
+    trained.requires_grad_(False)
+    groups: list[dict[str, Any]] = []
+    for part, rate in parts.items():
+        part.requires_grad_(True)
+        groups.append({"params": list(part.parameters()), "lr": rate})
+    return fit(
+        trained,
+        loss_at,
+        parameters=groups,
+        validate=validate,
+        settings=loop,
+        seed=run.settings.seed,
+        accelerator=new_accelerator(),
+        checkpoint=run.checkpoint,
+        description=run.stage,
+    )
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+    return target
+
+
+def _code_hash() -> str:
+    """Hash of the code that decides a model: changed code must not meet old results."""
+    return sha256_json(
+        [
+            sha256_file(file)
+            for package in (mmr.config, mmr.models, mmr.training)
+            for file in files_below(Path(str(package.__file__)).parent)
+            if file.suffix == ".py"
+        ]
+    )

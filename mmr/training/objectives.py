@@ -1,0 +1,312 @@
+"""The loss of each stage, as a function of the step alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmr.config.training import (
+    AlignStageSettings,
+    FusionStageSettings,
+    LossSettings,
+    TextOnlyStageSettings,
+    VisionStageSettings,
+)
+from mmr.models.retriever import Retriever
+from mmr.training.augment import augmented
+from mmr.training.data import Catalogue, JudgedQueries, QueryBatches, product_batch
+from mmr.training.losses import pair_contrastive_loss, query_product_loss
+from mmr.training.text_source import TextSource
+from mmr.types import Int64Array
+
+
+class LearntScale(nn.Module):
+    """The contrastive scale (1 / temperature), learnt and clamped from above.
+
+    Source: CLIP (arXiv:2103.00020, section 2.5), clamp included; the start is a setting.
+    """
+
+    def __init__(self, settings: LossSettings) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(settings.scale).log())
+        self._log_max = float(torch.tensor(settings.max_scale).log())
+
+    def forward(self) -> Tensor:
+        return self.log_scale.clamp(max=self._log_max).exp()
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What every objective reads."""
+
+    catalogue: Catalogue
+    judged: JudgedQueries
+    text: TextSource
+
+
+class TextOnlyObjective:
+    """Query against product text: the tuned text-only towers.
+
+    Args:
+        retriever: Trained in place.
+        inputs: Data.
+        settings: Batch sizes and loss numbers.
+    """
+
+    def __init__(
+        self, retriever: Retriever, inputs: TrainingInputs, settings: TextOnlyStageSettings
+    ) -> None:
+        self._retriever, self._inputs = retriever, inputs
+        self._weights = settings.loss.grade_weights
+        self.scale = LearntScale(settings.loss).to(retriever.device)
+        self._batches = QueryBatches(
+            inputs.judged,
+            products=len(inputs.catalogue),
+            settings=settings.stage.batch,
+            seed=settings.seed,
+        )
+
+    def __call__(self, step: int) -> Tensor:
+        """The loss of one step, a scalar."""
+        batch = self._batches(step)
+        retriever, text = self._retriever, self._inputs.text
+        return query_product_loss(
+            retriever.query_head(text.queries(batch.queries)),
+            retriever.text_head(text.products(batch.products)),
+            batch.grades.to(retriever.device),
+            scale=self.scale(),
+            grade_weights=self._weights,
+        )
+
+
+class VisionObjective:
+    """Stage A: each photograph against its own product's text, whose tower is locked.
+
+    The text towers know the shop by then; the image is drawn into their space, not the reverse.
+
+    Args:
+        retriever: Its image tower is trained in place.
+        inputs: Data; only products with both modalities take part.
+        settings: Batch size and loss numbers.
+
+    Source: "Beyond Text" (arXiv:2603.04836), domain-specific fine-tuning; locking the text side
+    follows LiT (arXiv:2111.07991).
+    """
+
+    def __init__(
+        self, retriever: Retriever, inputs: TrainingInputs, settings: VisionStageSettings
+    ) -> None:
+        self._retriever, self._inputs, self._settings = retriever, inputs, settings
+        catalogue = inputs.catalogue
+        self._products = np.flatnonzero(catalogue.has_text & catalogue.has_image)
+        self.scale = LearntScale(settings.loss).to(retriever.device)
+
+    def __call__(self, step: int) -> Tensor:
+        """The loss of one step, a scalar."""
+        stage = self._settings.stage
+        rows = product_batch(
+            self._products, size=stage.batch_size, step=step, seed=self._settings.seed
+        )
+        retriever = self._retriever
+        with torch.no_grad():
+            text = retriever.text_head(self._inputs.text.products(rows))
+        image = retriever.image_embedding(
+            load_pixels(self._inputs.catalogue, rows, retriever.device, augment=stage.augment)
+        )
+        groups = torch.from_numpy(self._inputs.catalogue.text_groups[rows]).to(retriever.device)
+        same = groups.unsqueeze(0) == groups.unsqueeze(1)
+        return pair_contrastive_loss(image, text, same, scale=self.scale())
+
+
+class AlignObjective:
+    """Stage B: the query with product text, with product image, and with both at once.
+
+    The query-image loss alone would teach the image what no picture shows (brands). So the joint
+    loss leads: against the mean of both embeddings the image has to explain only what the text
+    leaves open. Stage A's text-image loss is kept, so that the domain is not forgotten.
+
+    Args:
+        retriever: Heads and image tower are trained in place.
+        inputs: Data.
+        settings: Batch sizes, loss weights.
+
+    Source: "Beyond Text" (arXiv:2603.04836): alignment of the query with product text and product
+    image. The joint term and the kept loss are our reading.
+    """
+
+    def __init__(
+        self, retriever: Retriever, inputs: TrainingInputs, settings: AlignStageSettings
+    ) -> None:
+        self._retriever, self._inputs, self._settings = retriever, inputs, settings
+        self.scale = LearntScale(settings.loss).to(retriever.device)
+        self._batches = QueryBatches(
+            inputs.judged,
+            products=len(inputs.catalogue),
+            settings=settings.stage.batch,
+            seed=settings.seed,
+        )
+
+    def __call__(self, step: int) -> Tensor:
+        """The loss of one step, a scalar."""
+        batch = self._batches(step)
+        retriever, inputs, stage = self._retriever, self._inputs, self._settings.stage
+        device = retriever.device
+        query = retriever.query_head(inputs.text.queries(batch.queries))
+        text = retriever.text_head(inputs.text.products(batch.products))
+        image = retriever.image_embedding(
+            load_pixels(inputs.catalogue, batch.products, device, augment=stage.augment)
+        )
+        has_text = torch.from_numpy(inputs.catalogue.has_text[batch.products]).to(device)
+        has_image = torch.from_numpy(inputs.catalogue.has_image[batch.products]).to(device)
+        grades = batch.grades.to(device)
+        loss = alignment_loss(
+            query,
+            text,
+            image,
+            grades,
+            has_text=has_text,
+            has_image=has_image,
+            scale=self.scale(),
+            settings=self._settings,
+        )
+        both = has_text & has_image
+        if stage.domain_weight and bool(both.any()):
+            groups = torch.from_numpy(inputs.catalogue.text_groups[batch.products]).to(device)[both]
+            same = groups.unsqueeze(0) == groups.unsqueeze(1)
+            domain = pair_contrastive_loss(image[both], text[both], same, scale=self.scale())
+            loss = loss + stage.domain_weight * domain
+        return loss
+
+
+def alignment_loss(
+    query: Tensor,
+    text: Tensor,
+    image: Tensor,
+    grades: Tensor,
+    *,
+    has_text: Tensor,
+    has_image: Tensor,
+    scale: Tensor,
+    settings: AlignStageSettings | FusionStageSettings,
+) -> Tensor:
+    """Query against text, against image, and against their mean, each over products that have it.
+
+    Args:
+        query: `(queries, dim)`; text, image: `(products, dim)`; all unit length.
+        text: See `query`.
+        image: See `query`.
+        grades: `(queries, products)`.
+        has_text: `(products,)`, bool.
+        has_image: `(products,)`, bool.
+        scale: Scalar.
+        settings: Of stage B; of stage C, where only the two single-modality losses are kept.
+    """
+    weights = settings.loss.grade_weights
+
+    def single(embedding: Tensor, present: Tensor) -> Tensor:
+        return query_product_loss(
+            query, embedding[present], grades[:, present], scale=scale, grade_weights=weights
+        )
+
+    if isinstance(settings, FusionStageSettings):
+        return single(text, has_text) + single(image, has_image)
+    stage = settings.stage
+    mixed = text * has_text.unsqueeze(1) + image * has_image.unsqueeze(1)
+    mean = torch.nn.functional.normalize(mixed, dim=-1)
+    joint = query_product_loss(query, mean, grades, scale=scale, grade_weights=weights)
+    return (
+        single(text, has_text)
+        + stage.image_weight * single(image, has_image)
+        + stage.joint_weight * joint
+    )
+
+
+class FusionObjective:
+    """Stage C: the query against the fused product, stage B's losses kept as auxiliary.
+
+    The backbones are frozen and their features kept; heads and fusion learn. Some products are
+    shown without their text or image, so that a missing modality is a case the fusion knows.
+
+    Args:
+        retriever: Heads and fusion are trained in place.
+        inputs: Data.
+        image_features: `(products, features)`, of the frozen vision backbone.
+        settings: Batch sizes, loss weights, dropout shares.
+
+    Source: "Beyond Text" (arXiv:2603.04836), modality fusion network; auxiliary losses as in
+    Que2Search's gradient blending (doi 10.1145/3447548.3467127).
+    """
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        inputs: TrainingInputs,
+        image_features: Tensor,
+        settings: FusionStageSettings,
+    ) -> None:
+        self._retriever, self._inputs, self._settings = retriever, inputs, settings
+        self._image_features = image_features
+        self.scale = LearntScale(settings.loss).to(retriever.device)
+        self._batches = QueryBatches(
+            inputs.judged,
+            products=len(inputs.catalogue),
+            settings=settings.stage.batch,
+            seed=settings.seed,
+        )
+
+    def __call__(self, step: int) -> Tensor:
+        """The loss of one step, a scalar."""
+        batch = self._batches(step)
+        retriever, stage = self._retriever, self._settings.stage
+        device = retriever.device
+        rows = torch.from_numpy(batch.products).to(self._image_features.device)
+        query = retriever.query_head(self._inputs.text.queries(batch.queries))
+        text = retriever.text_head(self._inputs.text.products(batch.products))
+        image = retriever.image_head(self._image_features[rows].to(device))  # type: ignore[misc]
+        has_text = torch.from_numpy(self._inputs.catalogue.has_text[batch.products]).to(device)
+        has_image = torch.from_numpy(self._inputs.catalogue.has_image[batch.products]).to(device)
+        shown_text, shown_image = self._dropped(has_text, has_image)
+        fused = retriever.fusion(text, image, has_text=shown_text, has_image=shown_image)
+        grades = batch.grades.to(device)
+        loss = query_product_loss(
+            query,
+            fused,
+            grades,
+            scale=self.scale(),
+            grade_weights=self._settings.loss.grade_weights,
+        )
+        if stage.auxiliary_weight:
+            loss = loss + stage.auxiliary_weight * alignment_loss(
+                query,
+                text,
+                image,
+                grades,
+                has_text=has_text,
+                has_image=has_image,
+                scale=self.scale(),
+                settings=self._settings,
+            )
+        return loss
+
+    def _dropped(self, has_text: Tensor, has_image: Tensor) -> tuple[Tensor, Tensor]:
+        """Hides a modality of some products that have both."""
+        stage = self._settings.stage
+        draw = torch.rand(len(has_text), device=has_text.device)
+        both = has_text & has_image
+        hide_text = both & (draw < stage.text_dropout)
+        hide_image = both & (draw > 1 - stage.image_dropout)
+        return has_text & ~hide_text, has_image & ~hide_image
+
+
+def load_pixels(
+    catalogue: Catalogue, rows: Int64Array, device: torch.device, *, augment: bool
+) -> Tensor:
+    """Photographs of some products, `(rows, 3, height, width)` uint8, augmented if asked."""
+    if catalogue.pixels is None:
+        raise RuntimeError("this catalogue was opened without photographs")
+    pixels = torch.from_numpy(np.ascontiguousarray(catalogue.pixels[rows])).to(device)
+    pixels = pixels.permute(0, 3, 1, 2)
+    return augmented(pixels) if augment else pixels

@@ -1,0 +1,93 @@
+"""Where text features come from: kept ones of a frozen backbone, or a backbone that learns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmr.config.model import TextSettings
+from mmr.models.text import TextEncoder
+from mmr.types import Int64Array
+
+
+class TextSource(Protocol):
+    """Backbone features by row, before any head."""
+
+    def queries(self, rows: Int64Array) -> Tensor:
+        """Features of some training queries, `(rows, hidden)`."""
+
+    def products(self, rows: Int64Array) -> Tensor:
+        """Features of some product texts, `(rows, hidden)`."""
+
+
+class KeptText:
+    """Features computed once with a frozen backbone.
+
+    Args:
+        queries: `(queries, hidden)`.
+        products: `(products, hidden)`.
+    """
+
+    def __init__(self, queries: Tensor, products: Tensor) -> None:
+        self._queries, self._products = queries, products
+
+    def queries(self, rows: Int64Array) -> Tensor:
+        """See `TextSource`."""
+        return self._queries[torch.from_numpy(rows).to(self._queries.device)]
+
+    def products(self, rows: Int64Array) -> Tensor:
+        """See `TextSource`."""
+        return self._products[torch.from_numpy(rows).to(self._products.device)]
+
+
+class LearningText:
+    """Features of a backbone that is being trained.
+
+    Args:
+        encoder: The backbone.
+        queries, products: Texts, tokenised once here.
+        settings: Prefixes and lengths.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        *,
+        queries: Sequence[str],
+        products: Sequence[str],
+        settings: TextSettings,
+    ) -> None:
+        self._encoder = encoder
+        self._query_tokens = _tokens(encoder, queries, settings.max_query_tokens)
+        self._product_tokens = _tokens(encoder, products, settings.max_product_tokens)
+        self._pad = int(encoder.tokenizer.pad_token_id or 0)
+
+    def queries(self, rows: Int64Array) -> Tensor:
+        """See `TextSource`."""
+        return self._encode([self._query_tokens[row] for row in rows])
+
+    def products(self, rows: Int64Array) -> Tensor:
+        """See `TextSource`."""
+        return self._encode([self._product_tokens[row] for row in rows])
+
+    def _encode(self, tokens: Sequence[Int64Array]) -> Tensor:
+        longest = max(len(row) for row in tokens)
+        ids = np.full((len(tokens), longest), self._pad, dtype=np.int64)
+        mask = np.zeros((len(tokens), longest), dtype=np.int64)
+        for position, row in enumerate(tokens):
+            ids[position, : len(row)] = row
+            mask[position, : len(row)] = 1
+        device = next(self._encoder.parameters()).device
+        features: Tensor = self._encoder(
+            torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
+        )
+        return features
+
+
+def _tokens(encoder: TextEncoder, texts: Sequence[str], limit: int) -> list[Int64Array]:
+    rows = encoder.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+    return [np.asarray(row, dtype=np.int64) for row in rows]
