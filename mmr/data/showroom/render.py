@@ -6,6 +6,7 @@ import multiprocessing
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from mmr.data.showroom.products import ATTRIBUTES, Stream, is_cold_start, sample
 from mmr.data.showroom.queries import make_queries
 from mmr.data.showroom.text import write_text
 from mmr.data.writer import new_dataset
+from mmr.errors import MmrError
 from mmr.progress import progress_bar
 
 ATTRIBUTE_COLUMNS: dict[str, pa.DataType] = {
@@ -51,6 +53,7 @@ def write_showroom(
 
     Raises:
         ArtifactError: `out` exists and is not empty.
+        MmrError: A rendering process died.
     """
     codes = np.empty((len(ATTRIBUTES), settings.products), np.uint8)
     cold_start = np.empty(settings.products, np.bool_)
@@ -95,6 +98,11 @@ def render_products(
                     yield from pending.popleft().result()
             while pending:
                 yield from pending.popleft().result()
+        except BrokenProcessPool as error:
+            raise MmrError(
+                "A rendering process died: killed for memory, or started from a script without "
+                'an `if __name__ == "__main__":` guard. Render with one process (--workers 1).'
+            ) from error
         finally:
             pool.shutdown(cancel_futures=True)
 
