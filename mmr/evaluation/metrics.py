@@ -100,7 +100,7 @@ def query_metrics(
 
 def mean_metrics(per_query: pd.DataFrame) -> dict[str, float]:
     """Means over queries of all metrics, and the number of queries as `count`."""
-    means = {name: float(per_query[name].mean()) for name in METRICS}
+    means: dict[str, float] = {name: float(per_query[name].mean()) for name in METRICS}
     return {**means, "count": len(per_query)}
 
 

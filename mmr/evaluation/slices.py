@@ -101,10 +101,14 @@ def product_facts(
 
 
 def _by_kind(queries: pd.DataFrame) -> list[Slice]:
+    kinds = sorted({str(kind) for kind in queries["kind"] if kind})
     return [
-        Slice(f"kind={kind}", f"queries of kind {kind}", group["query_id"].tolist())
-        for kind, group in queries.groupby("kind", sort=True)
-        if kind
+        Slice(
+            f"kind={kind}",
+            f"queries of kind {kind}",
+            queries.loc[queries["kind"] == kind, "query_id"].tolist(),
+        )
+        for kind in kinds
     ]
 
 

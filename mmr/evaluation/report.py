@@ -1,0 +1,123 @@
+"""The gate's report for people: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+
+from mmr.evaluation import charts
+from mmr.evaluation.evaluate import Evaluation
+from mmr.evaluation.examples import (
+    Example,
+    QueryGain,
+    build_example,
+    sorted_gains,
+    top_product_ids,
+    wins_and_losses,
+)
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_LISTED_QUERIES = 10
+METRIC_TITLES = {
+    "recall_at_10": "Recall@10",
+    "recall_at_100": "Recall@100",
+    "ndcg_at_10": "NDCG@10",
+    "mrr_at_10": "MRR@10",
+}
+
+
+@dataclass(frozen=True)
+class ReportPlan:
+    """The queries that a report shows; known before any picture is read."""
+
+    gains: list[QueryGain]
+    wins: list[QueryGain]
+    losses: list[QueryGain]
+    product_ids: list[str]
+
+
+def plan_report(evaluation: Evaluation) -> ReportPlan:
+    """Chooses the queries with pictures and says which products' pictures are needed."""
+    task, candidate, reference = evaluation.task, evaluation.candidate, evaluation.references[0]
+    gains = sorted_gains(task, candidate, reference, metric=evaluation.config.primary_metric)
+    wins, losses = wins_and_losses(gains, evaluation.config.report_examples)
+    needed = {
+        product_id: None
+        for gain in (*wins, *losses)
+        for system in (reference, candidate)
+        for product_id in top_product_ids(task, system, gain.row)
+    }
+    return ReportPlan(gains, wins, losses, list(needed))
+
+
+def render_report(
+    evaluation: Evaluation,
+    plan: ReportPlan,
+    *,
+    titles: Mapping[str, str],
+    pictures: Mapping[str, str],
+    facts: Mapping[str, str],
+) -> str:
+    """Renders the report.
+
+    Args:
+        evaluation: What was measured and decided.
+        plan: Of `plan_report`.
+        titles: Title by product id, at least of `plan.product_ids`.
+        pictures: `data:` URI by product id, where there is a picture.
+        facts: Provenance for the footer: dataset, fingerprints, versions.
+    """
+
+    def examples(gains: Sequence[QueryGain]) -> list[Example]:
+        return [
+            build_example(
+                gain,
+                evaluation.task,
+                candidate=evaluation.candidate,
+                reference=evaluation.references[0],
+                titles=titles,
+                pictures=pictures,
+            )
+            for gain in gains
+        ]
+
+    wins, losses = wins_and_losses(plan.gains, _LISTED_QUERIES)
+    deciding = evaluation.comparisons[0]
+    parts = [part.comparison for part in deciding.slices]
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            verdict=evaluation.verdict,
+            config=evaluation.config,
+            metrics=METRIC_TITLES,
+            primary=evaluation.config.primary_metric,
+            systems=[*reversed(evaluation.references), evaluation.candidate],
+            comparisons=evaluation.comparisons,
+            deciding=deciding,
+            meanings={part.name: part.meaning for part in evaluation.slices},
+            slices=list(zip(deciding.slices, charts.whiskers(parts), strict=True)),
+            chart=charts.gain_chart([gain.gain for gain in plan.gains]),
+            chart_size=(charts.WIDTH, charts.HEIGHT),
+            tables={"Largest gains": wins, "Largest losses": losses},
+            examples={"Wins": examples(plan.wins), "Losses": examples(plan.losses)},
+            catalogue=len(evaluation.task.product_ids),
+            facts=facts,
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,  # titles and queries come from the feed: never trusted
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["value"] = lambda number: f"{number:.3f}"
+    environment.filters["signed"] = lambda number: f"{number:+.3f}"
+    return environment
