@@ -1,0 +1,326 @@
+"""Tracker and registry on MLflow: SQLite beside the workspace, or any MLflow server.
+
+Aliases only, never stages. MLflow keeps no history of aliases and moves them without asking what
+they were: so a promotion takes a lock, checks the champion that the caller saw, and leaves an
+audit record (a run of the experiment `mmr-audit`, mirrored as a line of JSON). The run is opened
+before the alias moves and finished after: one left open tells of a process that died in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from mmr.tracking.audit import append_record
+from mmr.tracking.champion import check_alias_may_be_set, check_expected, not_registered, now
+from mmr.tracking.connection import database_path, store_lock, translated
+from mmr.tracking.mlflow_model import as_default_store, log_release_model
+from mmr.tracking.mlflow_runs import write_run
+from mmr.tracking.protocols import (
+    CANDIDATE,
+    CHAMPION,
+    PREVIOUS,
+    Action,
+    AuditRecord,
+    Parameter,
+    RegisteredRelease,
+)
+
+EXPERIMENT = "mmr"
+AUDIT_EXPERIMENT = "mmr-audit"
+REGISTERED_MODEL = "mmr-retriever"
+_PAGE = 500
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+_AUDIT_TEXT_LENGTH = 4000
+
+
+class MlflowTracking:
+    """Implements `Tracker` and `Registry`. Open one with `mmr.tracking.open_tracking`.
+
+    Args:
+        uri: `sqlite:///FILE`, `http(s)://HOST`, or a database address.
+        audit_file: Where audit records are mirrored; `audit.jsonl` beside a SQLite file if None.
+    """
+
+    def __init__(self, uri: str, *, audit_file: Path | None = None) -> None:
+        database = database_path(uri)
+        self.uri = f"sqlite:///{database}" if database else uri
+        self._audit_file = audit_file or (database.with_name("audit.jsonl") if database else None)
+        self._artifacts = database.with_name("mlartifacts") if database else None
+        self._experiments: dict[str, str] = {}
+        with self._calling("opening the store"), store_lock(self.uri):
+            self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            self._experiment(EXPERIMENT)
+
+    def log_run(
+        self,
+        *,
+        name: str,
+        params: Mapping[str, Parameter],
+        metrics: Mapping[str, float],
+        history: Sequence[Mapping[str, object]] = (),
+        tags: Mapping[str, str] | None = None,
+        artifacts: Path | None = None,
+    ) -> str:
+        """See `Tracker.log_run`."""
+        with self._calling(f"logging the run {name}"):
+            return write_run(
+                self._client,
+                experiment_id=self._experiment(EXPERIMENT),
+                name=name,
+                params=params,
+                metrics=metrics,
+                history=history,
+                tags=tags or {},
+                artifacts=artifacts,
+            )
+
+    def register(
+        self, *, release_id: str, release_dir: Path, run_id: str | None, tags: Mapping[str, str]
+    ) -> int:
+        """See `Registry.register`. The model version loads as text in, embedding out."""
+        with self._calling(f"registering release {release_id}"), store_lock(self.uri):
+            known = self._version_of(release_id)
+            if known is not None:
+                return int(known.version)
+            self._ensure_registered_model()
+            run_id = self._existing_run(run_id) or self._registration_run(release_id)
+            with as_default_store(self.uri):
+                model_id = log_release_model(
+                    self._client,
+                    experiment_id=self._experiment(EXPERIMENT),
+                    run_id=run_id,
+                    release_id=release_id,
+                    release_dir=release_dir,
+                )
+                version = self._client.create_model_version(
+                    REGISTERED_MODEL,
+                    source=f"models:/{model_id}",
+                    run_id=run_id,
+                    tags={**tags, "release_id": release_id, "release_dir": str(release_dir)},
+                    model_id=model_id,
+                )
+            return int(version.version)
+
+    def resolve(self, alias: str) -> str | None:
+        """See `Registry.resolve`."""
+        with self._calling(f"reading the alias {alias}"):
+            version = _or_none(
+                lambda: self._client.get_model_version_by_alias(REGISTERED_MODEL, alias)
+            )
+            return None if version is None else str(version.tags["release_id"])
+
+    def set_alias(self, alias: str, release_id: str) -> None:
+        """See `Registry.set_alias`."""
+        check_alias_may_be_set(alias)
+        with self._calling(f"setting the alias {alias}"), store_lock(self.uri):
+            self._point(alias, release_id)
+
+    def aliases(self, release_id: str) -> list[str]:
+        """See `Registry.aliases`."""
+        with self._calling(f"reading the aliases of release {release_id}"):
+            version = self._version_of(release_id)
+            return [] if version is None else sorted(self._aliases().get(str(version.version), []))
+
+    def releases(self) -> list[RegisteredRelease]:
+        """See `Registry.releases`."""
+        with self._calling("listing the releases"):
+            aliases = self._aliases()
+            found = [
+                RegisteredRelease(
+                    release_id=version.tags["release_id"],
+                    version=int(version.version),
+                    aliases=tuple(sorted(aliases.get(str(version.version), []))),
+                    run_id=version.run_id or None,
+                    created_at=_iso(version.creation_timestamp),
+                    tags=dict(version.tags),
+                )
+                for version in self._versions("")
+                if "release_id" in version.tags
+            ]
+            return sorted(found, key=lambda release: -release.version)
+
+    def promote(
+        self,
+        release_id: str,
+        *,
+        expected: str | None,
+        why: str,
+        who: str,
+        action: Action = "promote",
+    ) -> AuditRecord:
+        """See `Registry.promote`. The lock covers this machine; a server's other users race."""
+        with self._calling(f"promoting release {release_id}"), store_lock(self.uri):
+            if self._version_of(release_id) is None:
+                raise not_registered(release_id)
+            current = self.resolve(CHAMPION)
+            if current == release_id:
+                return self._finish_interrupted(release_id)
+            check_expected(release_id, current=current, expected=expected)
+            run_id = self._announce(release_id, action=action, replaced=current, why=why, who=who)
+            if current is not None:
+                self._point(PREVIOUS, current)
+            self._point(CHAMPION, release_id)
+            return self._conclude(run_id)
+
+    def history(self) -> list[AuditRecord]:
+        """See `Registry.history`."""
+        with self._calling("reading the audit records"):
+            return [_audit_record(run) for run in self._audit_runs()]
+
+    @contextmanager
+    def _calling(self, doing: str) -> Iterator[None]:
+        with translated(self.uri, doing):
+            yield
+
+    def _experiment(self, name: str) -> str:
+        if name not in self._experiments:
+            found = self._client.get_experiment_by_name(name)
+            self._experiments[name] = str(
+                found.experiment_id if found else self._new_experiment(name)
+            )
+        return self._experiments[name]
+
+    def _new_experiment(self, name: str) -> str:
+        location = (self._artifacts / name).as_uri() if self._artifacts else None
+        try:
+            return str(self._client.create_experiment(name, artifact_location=location))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return str(self._client.get_experiment_by_name(name).experiment_id)
+
+    def _ensure_registered_model(self) -> None:
+        try:
+            self._client.create_registered_model(REGISTERED_MODEL)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _existing_run(self, run_id: str | None) -> str | None:
+        if run_id is None:
+            return None
+        run = _or_none(lambda: self._client.get_run(run_id))
+        return None if run is None else str(run.info.run_id)
+
+    def _registration_run(self, release_id: str) -> str:
+        return write_run(
+            self._client,
+            experiment_id=self._experiment(EXPERIMENT),
+            name=f"register {release_id}",
+            params={},
+            metrics={},
+            history=(),
+            tags={"release_id": release_id},
+            artifacts=None,
+        )
+
+    def _versions(self, condition: str) -> Iterator[Any]:
+        token = None
+        while True:
+            page = self._client.search_model_versions(
+                f"name='{REGISTERED_MODEL}'{condition}", max_results=_PAGE, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def _version_of(self, release_id: str) -> Any:
+        quoted = release_id.replace("'", "")
+        return next(self._versions(f" and tags.release_id='{quoted}'"), None)
+
+    def _aliases(self) -> dict[str, list[str]]:
+        """Version number to its aliases."""
+        model = _or_none(lambda: self._client.get_registered_model(REGISTERED_MODEL))
+        by_version: dict[str, list[str]] = {}
+        for alias, version in (model.aliases if model else {}).items():
+            by_version.setdefault(str(version), []).append(alias)
+        return by_version
+
+    def _point(self, alias: str, release_id: str) -> None:
+        version = self._version_of(release_id)
+        if version is None:
+            raise not_registered(release_id)
+        self._client.set_registered_model_alias(REGISTERED_MODEL, alias, version.version)
+
+    def _announce(
+        self, release_id: str, *, action: Action, replaced: str | None, why: str, who: str
+    ) -> str:
+        tags = {
+            "when": now(),
+            "action": action,
+            "release_id": release_id,
+            "replaced": replaced or "",
+            "why": why[:_AUDIT_TEXT_LENGTH],
+            "who": who[:_AUDIT_TEXT_LENGTH],
+        }
+        run = self._client.create_run(
+            self._experiment(AUDIT_EXPERIMENT), tags=tags, run_name=f"{action} {release_id}"
+        )
+        return str(run.info.run_id)
+
+    def _conclude(self, run_id: str) -> AuditRecord:
+        run = self._client.get_run(run_id)
+        if self.resolve(CANDIDATE) == run.data.tags["release_id"]:
+            self._client.delete_registered_model_alias(REGISTERED_MODEL, CANDIDATE)
+        self._client.set_terminated(run_id, "FINISHED")
+        record = _audit_record(self._client.get_run(run_id))
+        if self._audit_file is not None:
+            append_record(self._audit_file, record)
+        return record
+
+    def _finish_interrupted(self, release_id: str) -> AuditRecord:
+        run = next(
+            run for run in self._audit_runs() if run.data.tags.get("release_id") == release_id
+        )
+        record = _audit_record(run)
+        return record if record.finished else self._conclude(run.info.run_id)
+
+    def _audit_runs(self) -> Iterator[Any]:
+        """Newest first."""
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self._experiment(AUDIT_EXPERIMENT)],
+                max_results=_PAGE,
+                order_by=["attributes.start_time DESC"],
+                page_token=token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+
+def _or_none(call: Callable[[], Any]) -> Any:
+    """The answer, or None where MLflow says that there is no such thing."""
+    try:
+        return call()
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            return None
+        raise
+
+
+def _audit_record(run: Any) -> AuditRecord:
+    tags = run.data.tags
+    return AuditRecord(
+        when=tags["when"],
+        action=tags["action"],
+        release_id=tags["release_id"],
+        replaced=tags["replaced"] or None,
+        why=tags["why"],
+        who=tags["who"],
+        finished=run.info.status == "FINISHED",
+    )
+
+
+def _iso(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,224 @@
+"""What only MLflow can get wrong: its limits, its files, its servers."""
+
+import json
+import multiprocessing
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mmr.errors import TrackingError
+from mmr.tracking import open_tracking
+
+# MLflow 3.17 on SQLAlchemy 2.1
+pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
+
+MakeRelease = Callable[[str], Path]
+
+
+def test_a_run_keeps_everything_it_was_given(store: str, tmp_path: Path) -> None:
+    (tmp_path / "report").mkdir()
+    (tmp_path / "report" / "gate.json").write_text("{}")
+    run_id = open_tracking(store).log_run(
+        name="gate",
+        params={"epochs": 3, "long": "x" * 10_000, **{f"p{n}": n for n in range(150)}},
+        metrics={"ndcg_at_10": 0.5, "kind=visual/ndcg_at_10": 0.25},
+        history=[
+            {"stage": "fusion", "epoch": epoch, "loss": 1 / (epoch + 1), "note": "text"}
+            for epoch in range(1200)
+        ],
+        tags={"dataset_hash": "abc"},
+        artifacts=tmp_path / "report",
+    )
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=store)
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "gate"
+    assert (run.data.params["epochs"], run.data.params["p149"]) == ("3", "149")
+    assert len(run.data.params["long"]) == 6000
+    assert run.data.metrics["ndcg_at_10"] == 0.5
+    assert run.data.metrics["kind_visual/ndcg_at_10"] == 0.25
+    assert run.data.tags["dataset_hash"] == "abc"
+    losses = client.get_metric_history(run_id, "fusion/loss")
+    assert {point.step: point.value for point in losses}[1199] == pytest.approx(1 / 1200)
+    assert [file.path for file in client.list_artifacts(run_id)] == ["gate.json"]
+    assert (tmp_path / "mlartifacts" / "mmr").is_dir()
+
+
+def test_the_version_belongs_to_the_run_that_decided_it(
+    store: str, make_release: MakeRelease
+) -> None:
+    tracking = open_tracking(store)
+    run_id = tracking.log_run(name="gate", params={}, metrics={})
+    tracking.register(release_id="aaa", release_dir=make_release("aaa"), run_id=run_id, tags={})
+    assert tracking.releases()[0].run_id == run_id
+    tracking.register(release_id="bbb", release_dir=make_release("bbb"), run_id="0" * 32, tags={})
+    assert tracking.releases()[0].run_id not in (None, "0" * 32)
+
+
+def test_the_version_has_a_signature(store: str, make_release: MakeRelease) -> None:
+    import mlflow
+
+    from mmr.tracking.mlflow_model import as_default_store
+
+    tracking = open_tracking(store)
+    tracking.register(release_id="aaa", release_dir=make_release("aaa"), run_id=None, tags={})
+    tracking.promote("aaa", expected=None, why="", who="")
+    before = mlflow.get_tracking_uri()
+    with as_default_store(store):
+        info = mlflow.models.get_model_info("models:/mmr-retriever@champion")
+    assert mlflow.get_tracking_uri() == before
+    assert info.signature.inputs.input_names() == ["query"]
+    assert info.signature.outputs.inputs[0].shape == (-1, 4)
+    assert info.metadata == {"release_id": "aaa"}
+
+
+def test_audit_records_are_mirrored_as_lines_of_json(
+    store: str, make_release: MakeRelease, tmp_path: Path
+) -> None:
+    tracking = open_tracking(store)
+    for release_id in ("aaa", "bbb"):
+        tracking.register(
+            release_id=release_id, release_dir=make_release(release_id), run_id=None, tags={}
+        )
+    tracking.promote("aaa", expected=None, why="first", who="ann")
+    tracking.promote("bbb", expected="aaa", why="zwei\nZeilen", who="ben")
+    lines = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
+    assert [(line["release_id"], line["replaced"], line["why"]) for line in lines] == [
+        ("aaa", None, "first"),
+        ("bbb", "aaa", "zwei\nZeilen"),
+    ]
+
+
+def test_a_promotion_that_died_after_the_move_is_finished_by_the_next(
+    store: str, make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracking = open_tracking(store)
+    tracking.register(release_id="aaa", release_dir=make_release("aaa"), run_id=None, tags={})
+    tracking.set_alias("candidate", "aaa")
+
+    def killed(self: object, run_id: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tracking), "_conclude", killed)
+        with pytest.raises(KeyboardInterrupt):
+            tracking.promote("aaa", expected=None, why="first", who="ann")
+    assert [record.finished for record in tracking.history()] == [False]
+
+    tracking.promote("aaa", expected=None, why="again", who="ann")
+    assert [(record.finished, record.why) for record in tracking.history()] == [(True, "first")]
+    assert tracking.aliases("aaa") == ["champion"]
+
+
+def _promote(store: str, release_id: str, results: "multiprocessing.Queue[str]") -> None:
+    try:
+        open_tracking(store).promote(release_id, expected="aaa", why="race", who=release_id)
+        results.put("won")
+    except TrackingError as error:
+        results.put(str(error))
+
+
+def test_of_two_promoters_at_once_one_wins_and_one_is_refused(
+    store: str, make_release: MakeRelease
+) -> None:
+    tracking = open_tracking(store)
+    for release_id in ("aaa", "bbb", "ccc"):
+        tracking.register(
+            release_id=release_id, release_dir=make_release(release_id), run_id=None, tags={}
+        )
+    tracking.promote("aaa", expected=None, why="first", who="ann")
+    context = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[str] = context.Queue()
+    promoters = [
+        context.Process(target=_promote, args=(store, release_id, results))
+        for release_id in ("bbb", "ccc")
+    ]
+    for promoter in promoters:
+        promoter.start()
+    answers = sorted((results.get(timeout=60), results.get(timeout=60)), key=len)
+    for promoter in promoters:
+        promoter.join()
+    assert answers[0] == "won"
+    assert "but aaa was expected" in answers[1]
+    assert tracking.resolve("previous") == "aaa"
+    assert len(tracking.history()) == 2
+
+
+@pytest.fixture
+def silent_server() -> Iterator[str]:
+    """Accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://user:secret@127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_a_server_that_is_down_is_reported_at_once() -> None:
+    start = time.monotonic()
+    with pytest.raises(TrackingError, match=r"opening the store.*MLFLOW_TRACKING_URI"):
+        open_tracking("http://127.0.0.1:9")
+    assert time.monotonic() - start < 20
+
+
+def test_a_server_that_never_answers_is_given_up_soon(
+    silent_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")  # the default takes 16 s
+    start = time.monotonic()
+    with pytest.raises(TrackingError, match="opening the store") as caught:
+        open_tracking(silent_server)
+    assert time.monotonic() - start < 5
+    assert "secret" not in str(caught.value)
+
+
+def test_the_default_patience_is_under_20_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mmr.tracking.connection import import_mlflow
+
+    for name in ("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"):
+        monkeypatch.delenv(name, raising=False)
+    import_mlflow()
+    attempts = 1 + int(os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"])
+    assert attempts * int(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]) <= 16
+
+
+def test_stores_that_cannot_work_are_refused_with_a_cure(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"sqlite:///FILE"):
+        open_tracking(str(tmp_path / "mlruns"))
+    with pytest.raises(TrackingError, match=r"postgresql\+psycopg2"):
+        open_tracking("postgresql://user:secret@localhost/mlflow")
+    (tmp_path / "mlflow.db").write_bytes(b"this is no database, it only looks long enough" * 100)
+    with pytest.raises(TrackingError, match=r"cannot be opened: file is not a database"):
+        open_tracking(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def test_a_held_lock_is_waited_for_and_then_named(
+    store: str, make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mmr.tracking import connection
+
+    tracking = open_tracking(store)
+    tracking.register(release_id="aaa", release_dir=make_release("aaa"), run_id=None, tags={})
+    monkeypatch.setattr(connection, "LOCK_TIMEOUT_S", 0.2)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with connection.store_lock(store):
+            held.set()
+            release.wait(20)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(20)
+    try:
+        with pytest.raises(TrackingError, match=r"mlflow\.db\.lock.*Wait for it"):
+            tracking.promote("aaa", expected=None, why="", who="")
+    finally:
+        release.set()
+        holder.join()
+    assert tracking.resolve("champion") is None
