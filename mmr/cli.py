@@ -7,6 +7,7 @@ import sys
 import warnings
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -38,6 +39,8 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     for name in _COMMAND_MODULES:
+        if find_spec(name) is None:  # TEMPORARY
+            continue
         import_module(name).register(app)
     for entry_point in sorted(entry_points(group=_ENTRY_POINT_GROUP), key=lambda e: e.name):
         entry_point.load()(app)
@@ -64,9 +67,18 @@ def main() -> None:
         )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mmr {__version__}")
+        raise typer.Exit
+
+
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, help="Show the version and exit.")
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Multimodal product retrieval: train, prove and ship a product search.
@@ -74,9 +86,6 @@ def _root(
     The flow: **import** a feed, **prepare** and **validate** the dataset, **run** the pipeline
     (train, evaluate, index, release, deploy), then **search**.
     """
-    if version:
-        typer.echo(f"mmr {__version__}")
-        raise typer.Exit
 
 
 def _fail(message: str) -> None:

@@ -58,6 +58,12 @@ def run(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Replaces the seed of the settings.")
     ] = None,
+    port_base: Annotated[
+        int,
+        typer.Option(
+            min=1, max=65533, help="Triton's HTTP port if it must be started; gRPC is the next one."
+        ),
+    ] = 8000,
     tracking_uri: Annotated[
         str | None,
         typer.Option(
@@ -85,6 +91,7 @@ def run(
             searches=tuple(search or ()),
             seed=seed,
             tracking_uri=tracking_uri,
+            port_base=port_base,
         )
     )
 
@@ -100,8 +107,9 @@ def compile_pipeline(
     The image of the steps is read from the environment variable MMR_IMAGE; give a digest, because
     Kubeflow's step cache does not see that a tag has moved.
     """
+    from mmr.atomic import write_text
     from pipelines.resources import Resources
-    from pipelines.retrain import build_retrain, write_ir
+    from pipelines.retrain import build_retrain, compile_ir
 
-    write_ir(build_retrain(Resources(cpu=cpu, memory=memory, gpus=gpus)), out)
+    write_text(out, compile_ir(build_retrain(Resources(cpu=cpu, memory=memory, gpus=gpus))))
     typer.echo(f"Wrote {out}")

@@ -1,7 +1,8 @@
 """The whole workflow: from a feed to a release that serves, with a gate before it.
 
-    import_data ─ validate_data ┬ finetune_vision ─ align_queries ─ train_fusion ┐
-                                └ train_text_only ───────────────────────────────┴ evaluate_gate
+    import_data ─ validate_data ─ train_text_only ┬───────── the baseline ─────────┬ evaluate_gate
+                                                  │                                │
+                                          finetune_vision ─ align_queries ─ train_fusion
     unless rejected:  embed_catalogue ─ build_index ─ register_release
     if promoted:      deploy_triton
 
@@ -9,6 +10,7 @@ Every parameter is a string: a path, a URI or settings as JSON. KFP's local runn
 artifacts at the top of a pipeline.
 """
 
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +27,6 @@ from components.register_release.component import register_release
 from components.train_fusion.component import train_fusion
 from components.train_text_only.component import train_text_only
 from components.validate_data.component import validate_data
-from mmr.atomic import new_file
 from pipelines.resources import Resources
 
 LIGHT = Resources(cpu="2", memory="8G")
@@ -64,6 +65,7 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
         gate_settings: str,
         index_settings: str,
         release_settings: str,
+        serve_settings: str,
         lineage: str,
         champion: str = "",
         previous_dataset: str = "",
@@ -90,11 +92,16 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
             )
         )
 
-        vision = training.apply(
-            finetune_vision(dataset=dataset, settings=vision_settings, **shared).after(validated)
-        )
         text_only = training.apply(
             train_text_only(dataset=dataset, settings=text_only_settings, **shared).after(validated)
+        )
+        vision = training.apply(
+            finetune_vision(
+                dataset=dataset,
+                text_only=text_only.outputs["model"],
+                settings=vision_settings,
+                **shared,
+            )
         )
         aligned = training.apply(
             align_queries(
@@ -153,6 +160,7 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
                     deployed = NETWORK.apply(
                         deploy_triton(
                             release_id=release.output,
+                            serve_settings=serve_settings,
                             workspace=workspace,
                             tracking_uri=tracking_uri,
                         )
@@ -171,9 +179,9 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
 retrain = build_retrain(Resources(cpu="4", memory="16G"))
 
 
-def write_ir(pipeline: dsl.base_component.BaseComponent, path: Path) -> None:
-    """Writes a pipeline as IR YAML, whole or not at all."""
-    with new_file(path) as scratch:
-        named = scratch.with_name(f"{scratch.name}.yaml")  # the compiler insists on the ending
-        compiler.Compiler().compile(pipeline, str(named))
-        named.rename(scratch)
+def compile_ir(pipeline: dsl.base_component.BaseComponent) -> str:
+    """Compiles a pipeline to IR YAML."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(path))
+        return path.read_text(encoding="utf-8")

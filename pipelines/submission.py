@@ -6,15 +6,16 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmr.config.run import RunSettings
-
 import components
 import mmr
 from mmr.config.data import ImportConfig
+from mmr.config.run import RunSettings
 from mmr.data.dataset import Dataset
+from mmr.data.revision import dataset_revision, git_revision
 from mmr.errors import ArtifactError, DataContractError
 from mmr.hashing import sha256_directory, sha256_file, sha256_json
 from mmr.workspace import Workspace
+from serving.settings import ServeSettings
 
 SHOWROOM = "showroom:"
 YES, NO = "yes", "no"
@@ -33,19 +34,6 @@ class Source:
     text: str
     revision: str
     name: str
-
-
-@dataclass(frozen=True)
-class Lineage:
-    """What a release says about where it comes from.
-
-    Attributes:
-        git_revision: Commit of the project that holds the dataset; None outside git.
-        dataset_revision: DVC's hash of the dataset; None when DVC does not track it.
-    """
-
-    git_revision: str | None
-    dataset_revision: str | None
 
 
 def read_source(text: str) -> Source:
@@ -87,7 +75,7 @@ def retrain_arguments(
     tracking_uri: str,
     champion: str | None,
     previous_dataset: Path | None,
-    lineage: Lineage,
+    serve: ServeSettings,
     deploy: bool,
 ) -> dict[str, str]:
     """Builds the pipeline's parameters.
@@ -99,7 +87,7 @@ def retrain_arguments(
         tracking_uri: Where MLflow lives.
         champion: Release id in production, if any.
         previous_dataset: Dataset to compare with, if any.
-        lineage: Revisions that the release records.
+        serve: Where Triton listens, if it has to be started.
         deploy: Whether a promoted release goes to Triton.
 
     Raises:
@@ -121,11 +109,10 @@ def retrain_arguments(
         "gate_settings": settings.gate.model_dump_json(),
         "index_settings": settings.index.model_dump_json(),
         "release_settings": settings.model_dump_json(),
-        "lineage": json.dumps(
-            {"git_revision": lineage.git_revision, "dataset_revision": lineage.dataset_revision}
-        ),
+        "lineage": json.dumps(_lineage(source)),
         "champion": str(_champion_directory(champion, workspace)) if champion else "",
         "previous_dataset": str(previous_dataset or ""),
+        "serve_settings": serve.model_dump_json(),
         "deploy": YES if deploy else NO,
     }
 
@@ -134,11 +121,20 @@ def code_version() -> str:
     """Hash of the library's and the components' source: new code must not meet old cached steps."""
     files = [
         [file.relative_to(root.parent).as_posix(), sha256_file(file)]
-        for root in (Path(package.__file__).parent for package in (mmr, components))
+        for root in (Path(package.__path__[0]) for package in (mmr, components))
         for file in sorted(root.rglob("*"))
         if file.suffix in {".py", ".yaml", ".html", ".j2"}
     ]
     return sha256_json(files)[:16]
+
+
+def _lineage(source: Source) -> dict[str, str | None]:
+    """Revisions that a release records. DVC knows the source, not the pipeline's copy of it."""
+    path = Path(source.text)
+    return {
+        "git_revision": git_revision(Path(mmr.__path__[0])),
+        "dataset_revision": dataset_revision(path) if path.is_dir() else None,
+    }
 
 
 def _champion_directory(champion: str, workspace: Workspace) -> Path:

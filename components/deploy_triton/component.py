@@ -6,11 +6,12 @@ from components.image import MMR_IMAGE
 
 
 @dsl.component(base_image=MMR_IMAGE, install_kfp_package=False)
-def deploy_triton(release_id: str, workspace: str, tracking_uri: str) -> str:
+def deploy_triton(release_id: str, serve_settings: str, workspace: str, tracking_uri: str) -> str:
     """Loads a release beside the old one, verifies it with golden queries, moves the alias.
 
     Args:
         release_id: Release written by `register_release`.
+        serve_settings: `ServeSettings` as JSON, for the case that no server runs yet.
         workspace: Workspace directory: its releases and its Triton model repository.
         tracking_uri: Where MLflow keeps the registry.
 
@@ -19,15 +20,22 @@ def deploy_triton(release_id: str, workspace: str, tracking_uri: str) -> str:
     """
     from pathlib import Path
 
-    from serving.deploy import deploy
-
     from components.step import step
     from mmr.tracking import open_tracking
     from mmr.workspace import Workspace
+    from serving.deploy import deploy
+    from serving.settings import ServeSettings
 
     with step("deploy_triton") as current:
         opened = Workspace.open(Path(workspace), create=True)
-        release = opened.releases / release_id
-        deploy(release, workspace=opened, registry=open_tracking(tracking_uri))
-        current.note(release_id=release_id)
-    return release_id
+        report = deploy(
+            opened.releases / release_id,
+            workspace=opened,
+            registry=open_tracking(tracking_uri),
+            why="the gate decided to promote it",
+            who="pipeline retrain",
+            serve=ServeSettings.model_validate_json(serve_settings),
+        )
+        current.log(report.as_metrics())
+        current.note(release_id=report.release_id)
+    return report.release_id

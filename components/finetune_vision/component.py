@@ -8,6 +8,7 @@ from components.image import MMR_IMAGE
 @dsl.component(base_image=MMR_IMAGE, install_kfp_package=False)
 def finetune_vision(
     dataset: dsl.Input[dsl.Dataset],
+    text_only: dsl.Input[dsl.Model],
     settings: str,
     workspace: str,
     code_version: str,
@@ -18,6 +19,7 @@ def finetune_vision(
 
     Args:
         dataset: Directory written by `import_data`.
+        text_only: Model written by `train_text_only`; the image tower joins its space.
         settings: `VisionStageSettings` as JSON.
         workspace: Workspace directory; checkpoints of a killed step wait in its cache.
         code_version: Hash of the library's source, so that new code misses the step cache.
@@ -34,6 +36,7 @@ def finetune_vision(
     with step("finetune_vision", metrics) as current:
         report = stages.finetune_vision(
             dataset=Path(dataset.path),
+            text_only=Path(text_only.path),
             out=Path(model.path),
             settings=VisionStageSettings.model_validate_json(settings),
             cache=Workspace.open(Path(workspace), create=True).cache,

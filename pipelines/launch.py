@@ -1,0 +1,121 @@
+"""`mmr run`: one run of the retrain pipeline on this machine, from checks to summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from mmr.atomic import write_json
+from mmr.config.run import RunSettings, load_settings
+from mmr.errors import ArtifactError
+from mmr.tracking import open_tracking
+from mmr.workspace import Workspace
+from pipelines.local import run_locally
+from pipelines.retrain import compile_ir, retrain
+from pipelines.show import show_summary
+from pipelines.submission import read_source, retrain_arguments
+from pipelines.summary import RunSummary, previous_dataset, summarise
+from serving.settings import ServeSettings
+from serving.triton_venv import TritonVenv
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the user asked for.
+
+    Attributes:
+        source: Dataset, feed or `showroom:...`.
+        preset: Name of a preset, or a YAML file.
+        workspace: The workspace's directory.
+        deploy: Whether a promoted release goes to Triton.
+        searches: Queries to show at the end; empty for the dataset's own.
+        seed: Replaces the settings' seed.
+        tracking_uri: MLflow; None for SQLite inside the workspace.
+        port_base: Triton's HTTP port, if a server has to be started; gRPC and metrics follow.
+    """
+
+    source: str
+    preset: str
+    workspace: Path
+    deploy: bool = True
+    searches: tuple[str, ...] = ()
+    seed: int | None = None
+    tracking_uri: str | None = None
+    port_base: int = 8000
+
+
+def launch(request: RunRequest) -> RunSummary:
+    """Runs the pipeline, prints lines as it goes and the summary at the end.
+
+    Raises:
+        MmrError: The request is wrong, or a step failed; the message says what to do.
+    """
+    begin = time.monotonic()
+    console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+    settings = _settings(request)
+    source = read_source(request.source)
+    if request.deploy:
+        TritonVenv.locate()  # its absence should be told now, not after the training
+    workspace = Workspace.open(request.workspace, create=True)
+    with _only_run(workspace):
+        tracking_uri = request.tracking_uri or workspace.tracking_uri
+        champion = open_tracking(tracking_uri).resolve("champion")
+        console.print(
+            f"Running [bold]retrain[/] on {source.name} ({request.preset}) in {workspace.path}; "
+            f"champion: {champion or 'none yet'}"
+        )
+        directory = workspace.runs / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        run = run_locally(
+            compile_ir(retrain),
+            retrain_arguments(
+                source,
+                settings=settings,
+                workspace=workspace,
+                tracking_uri=tracking_uri,
+                champion=champion,
+                previous_dataset=previous_dataset(workspace, source.revision),
+                serve=ServeSettings.from_port_base(request.port_base),
+                deploy=request.deploy,
+            ),
+            workspace=workspace,
+            log=directory / "pipeline.log",
+            show=lambda line: console.print(line, markup=False),
+        )
+        summary = summarise(
+            run,
+            source=source,
+            workspace=workspace,
+            tracking_uri=tracking_uri,
+            searches=request.searches,
+            seconds=round(time.monotonic() - begin, 1),
+        )
+        write_json(directory / "summary.json", summary.model_dump(mode="json"))
+    show_summary(summary, console)
+    return summary
+
+
+def _settings(request: RunRequest) -> RunSettings:
+    settings = load_settings(request.preset)
+    if request.seed is None:
+        return settings
+    return settings.model_copy(update={"seed": request.seed})
+
+
+@contextmanager
+def _only_run(workspace: Workspace) -> Iterator[None]:
+    try:
+        with FileLock(workspace.path / "run.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise ArtifactError(
+            f"Another `mmr run` works in {workspace.path}. Wait for it, or choose another "
+            "--workspace."
+        ) from error
