@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +95,9 @@ def run_checks(
 def _great_expectations() -> Any:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the package is first imported
     try:
-        import great_expectations as gx
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its imports warn of packages that nobody needs here
+            import great_expectations as gx
     except ImportError as error:
         raise ConfigError(
             "Validation needs Great Expectations, which is not installed. "
