@@ -40,7 +40,7 @@ def evaluate_command(
     queries: Annotated[
         Path,
         typer.Option(
-            help="Query file: query_id, query, optional kind and split (CSV, TSV, JSONL)."
+            help="Query file: query_id, query, optional kind, split (CSV, TSV, JSONL)."
         ),
     ],
     judgements: Annotated[

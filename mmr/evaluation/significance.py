@@ -138,6 +138,8 @@ def _sign_flip_p(
     moved = differences[differences != 0]  # flipping a zero changes nothing
     if not len(moved):
         return 1.0
+    if len(moved) == 1:
+        moved = np.append(moved, 0.0)  # scipy wants two; a zero changes no sum
     result = stats.permutation_test(
         (moved,),
         _total,

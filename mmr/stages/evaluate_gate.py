@@ -98,7 +98,7 @@ def evaluate_gate(
 
     Raises:
         DataContractError: The dataset has no judged validation query.
-        ArtifactError: A model cannot be read, or `out` exists.
+        ArtifactError: A model cannot be read, or `out` holds something else.
         TrackingError: The tracker refused; nothing is written then.
     """
     data = Dataset(dataset)
@@ -113,7 +113,8 @@ def evaluate_gate(
         same_encoder=contenders[0].fingerprint == contenders[1].fingerprint,
         config=settings,
     )
-    with new_directory(out) as scratch:
+    again = (out / "gate.json").is_file()  # a step that was killed right after writing
+    with new_directory(out, replace=again) as scratch:
         record = gate_record(evaluation, scores, contenders, data)
         write_json(scratch / "gate.json", record)
         per_query_table(scores).to_parquet(scratch / "per_query.parquet", index=False)
