@@ -63,7 +63,7 @@ def test_wrong_settings_are_told_before_any_work(tmp_path: Path, app: typer.Type
         call("import", "feed", "--out", out, "--map", "titel=x")
     with pytest.raises(ConfigError, match=r"must add up to 1, not 1\.1"):
         call("prepare", "dataset", "--out", out, "--train-share", "0.9")
-    with pytest.raises(ConfigError, match="min_image_pxx: .*not permitted"):
+    with pytest.raises(ConfigError, match=r"min_image_pxx: .*not permitted"):
         call("validate", "dataset", "--out", out, "--set", "min_image_pxx=1")
     with pytest.raises(DataContractError, match="is not a dataset"):
         call("validate", str(tmp_path), "--out", out)
