@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mmr.atomic import write_json
+from mmr.atomic import fsync_path, write_json
 from mmr.errors import ArtifactError, CorruptArtifactError
 from mmr.hashing import files_below, sha256_file
 from mmr.release.manifest import MANIFEST_FILE, ReleaseManifest, read_manifest
@@ -184,4 +184,5 @@ def seal(directory: Path, *, created_at: str, content: Mapping[str, Any]) -> Rel
     write_json(directory / MANIFEST_FILE, manifest.model_dump(mode="json"))
     for path in files_below(directory):
         path.chmod(0o444)
+        fsync_path(path)
     return manifest

@@ -79,7 +79,7 @@ def check_reachable(uri: str) -> None:
     else:
         raise TrackingError(
             f"{shown} is not a tracking store that mmr can use. Give sqlite:///FILE, http(s)://HOST"
-            " of an MLflow server, or postgresql+psycopg2://…; MLflow has retired plain directories."
+            " of an MLflow server, or postgresql+psycopg2://…; MLflow retired plain directories."
         )
 
 
@@ -109,7 +109,7 @@ def store_lock(uri: str) -> Iterator[None]:
 @contextmanager
 def translated(uri: str, doing: str) -> Iterator[None]:
     """Turns MLflow's, the database's and the network's exceptions into `TrackingError`."""
-    import requests  # type: ignore[import-untyped]
+    import requests
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -1,0 +1,316 @@
+"""The stage `register_release`: seals everything that serves into one release and registers it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mmr.atomic import new_directory, write_json
+from mmr.data import revision
+from mmr.data.dataset import Dataset
+from mmr.errors import ArtifactError, CorruptArtifactError, IndexMismatchError
+from mmr.indexing import IndexManifest, ProductIndex, check_pair
+from mmr.release.bundle import (
+    EVIDENCE,
+    GOLDEN,
+    INDEX,
+    PRODUCT_ENCODER,
+    QUERY_ENCODER,
+    SETTINGS,
+    GoldenQuery,
+    Release,
+    copy_into_release,
+    seal,
+    write_golden_queries,
+)
+from mmr.release.fingerprint import encoder_fingerprint
+from mmr.release.manifest import ReleaseManifest
+from mmr.release.parity import ParityReport, check_parity
+from mmr.release.query_encoder import OnnxQueryEncoder
+from mmr.types import Float32Array
+
+if TYPE_CHECKING:
+    from mmr.tracking import Registry
+
+GOLDEN_QUERIES = 16
+GOLDEN_TOP_K = 10
+PARITY_QUERIES = 200
+_CANDIDATE, _CHAMPION = "candidate", "champion"
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class ReleaseRecord:
+    """What was registered.
+
+    Attributes:
+        path: The release's directory.
+        version: The registry's number for it.
+        alias: `candidate`, or `champion` when this very release is in production already.
+        gate_decision: `promote` (to be deployed) or `hold` (a person decides).
+        parity: How close the exported query encoder is to the trained one.
+    """
+
+    release_id: str
+    path: Path
+    version: int
+    alias: str
+    gate_decision: str
+    parity: ParityReport
+
+    def as_metrics(self) -> dict[str, float]:
+        """The figures to log."""
+        return {
+            "release_version": float(self.version),
+            "onnx_max_cosine_distance": self.parity.max_cosine_distance,
+            "onnx_parity_queries": float(self.parity.queries),
+        }
+
+
+def register_release(
+    *,
+    dataset: Path,
+    model: Path,
+    index: Path,
+    gate: Path,
+    releases: Path,
+    registry: Registry,
+    validation: Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    dataset_revision: str | None = None,
+    git_revision: str | None = None,
+) -> ReleaseRecord:
+    """Exports the query encoder, proves it equal, and seals and registers the release.
+
+    The same inputs give the same release id; registering them again changes nothing.
+
+    Args:
+        dataset: The dataset that was trained, evaluated and indexed.
+        model: Directory of the gated model.
+        index: Directory written by `build_index` with this model's vectors.
+        gate: Directory written by `evaluate_gate`; its files become evidence.
+        releases: The release appears below, named by its id.
+        registry: Where it is registered, as `candidate`.
+        validation: Directory written by `validate_data`; its record becomes evidence.
+        settings: All settings of the run.
+        dataset_revision: DVC's md5 of the dataset; looked up beside `dataset` when None.
+        git_revision: Commit of the code; looked up around mmr's own files when None.
+
+    Raises:
+        ArtifactError: The gate rejected the model, inputs do not belong together, or the exported
+            query encoder differs from the trained one.
+    """
+    decision = _Decision.read(gate)
+    fingerprint = encoder_fingerprint(model)
+    data = Dataset(dataset)
+    index_manifest = check_pair(index, encoder_fingerprint=fingerprint)
+    _check_lineage(data, index, index_manifest, decision, fingerprint)
+    releases.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".release.partial-", dir=releases) as scratch:
+        draft = Path(scratch) / "release"
+        _export(model, draft / QUERY_ENCODER, fingerprint)
+        copy_into_release(index, draft / INDEX)
+        parity = _check_answers(data, model, draft, fingerprint)
+        copy_into_release(model, draft / PRODUCT_ENCODER)
+        _copy_evidence(gate, validation, draft / EVIDENCE)
+        write_json(draft / SETTINGS, dict(settings or {}))
+        manifest = seal(
+            draft,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            content={
+                "encoder_fingerprint": fingerprint,
+                "dim": index_manifest.dim,
+                "dataset_hash": data.manifest.content_hash,
+                "dataset_revision": dataset_revision or revision.dataset_revision(dataset),
+                "git_revision": git_revision or revision.git_revision(Path(__file__)),
+                "mlflow_run_id": decision.run_id,
+                "metrics": {
+                    **decision.metrics,
+                    "index_recall_at_100": index_manifest.recall_at_100,
+                },
+                "gate_decision": decision.decision,
+            },
+        )
+        path = _publish(draft, releases / manifest.release_id)
+    return _register(registry, path, manifest, parity)
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What is needed of `gate.json`."""
+
+    decision: str
+    run_id: str | None
+    metrics: dict[str, float]
+    fingerprint: str | None
+
+    @classmethod
+    def read(cls, gate: Path) -> _Decision:
+        """Reads the record.
+
+        Raises:
+            ArtifactError: The gate rejected the model, or there is no record.
+        """
+        path = gate / "gate.json"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            decision = cls(
+                decision=str(record["decision"]),
+                run_id=record.get("mlflow_run_id"),
+                metrics={
+                    f"{side}/{name}": float(value)
+                    for side, scores in sorted(record["metrics"].items())
+                    for name, value in scores["overall"].items()
+                },
+                fingerprint=record.get("lineage", {}).get("candidate_fingerprint"),
+            )
+        except FileNotFoundError as error:
+            raise ArtifactError(f"{path} is missing. Run the gate on this model first.") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CorruptArtifactError(
+                f"{path} cannot be read ({error!r}). Run the gate again."
+            ) from error
+        if decision.decision not in ("promote", "hold"):
+            raise ArtifactError(
+                f"The gate decided {decision.decision!r} ({path}): only `promote` and `hold` "
+                "become a release. The report beside it gives every reason."
+            )
+        return decision
+
+
+def _check_lineage(
+    data: Dataset, index: Path, manifest: IndexManifest, decision: _Decision, fingerprint: str
+) -> None:
+    if manifest.dataset_hash != data.manifest.content_hash:
+        raise IndexMismatchError(
+            f"Index {index} was built from dataset {manifest.dataset_hash}, but {data.path} is "
+            f"{data.manifest.content_hash}. Embed and index this dataset."
+        )
+    if decision.fingerprint not in (None, fingerprint):
+        raise ArtifactError(
+            f"The gate judged encoder {decision.fingerprint}, but the model is {fingerprint}. "
+            "Run the gate on this model."
+        )
+
+
+def _check_answers(data: Dataset, model: Path, draft: Path, fingerprint: str) -> ParityReport:
+    """Compares the exported encoder with the trained one, and writes the golden queries."""
+    product_index = ProductIndex.open(draft / INDEX, encoder_fingerprint=fingerprint, threads=1)
+    encoder = OnnxQueryEncoder(draft / QUERY_ENCODER)
+    texts = _real_queries(data, product_index)
+    exported = encoder.encode(texts)
+    parity = check_parity(
+        texts=texts,
+        reference=_trained_embeddings(model, texts),
+        exported=exported,
+        products=product_index.vectors(),
+        top_k=GOLDEN_TOP_K,
+    )
+    golden = _evenly(list(range(len(texts))), GOLDEN_QUERIES)
+    write_golden_queries(
+        draft / GOLDEN,
+        _golden_queries([texts[row] for row in golden], encoder, product_index),
+    )
+    return parity
+
+
+def _golden_queries(
+    texts: list[str], encoder: OnnxQueryEncoder, index: ProductIndex
+) -> list[GoldenQuery]:
+    """Each query encoded alone, as serving does it."""
+    golden = []
+    for text in texts:
+        embedding = encoder.encode([text])
+        rows, scores = index.search(embedding, GOLDEN_TOP_K)
+        golden.append(
+            GoldenQuery(
+                text=text,
+                embedding=embedding[0].tolist(),
+                product_ids=[index.product_ids[row] for row in rows[0]],
+                scores=scores[0].tolist(),
+            )
+        )
+    return golden
+
+
+def _real_queries(data: Dataset, index: ProductIndex) -> list[str]:
+    """Queries of the validation split, else of any; product titles where there are too few."""
+    for split in ("validation", None):
+        texts = sorted({str(text) for text in data.queries(split)["query"] if str(text).strip()})
+        if len(texts) >= GOLDEN_QUERIES:
+            return _evenly(texts, PARITY_QUERIES)
+    titles = sorted({title for title in index.titles if title.strip()} - set(texts))
+    return texts + _evenly(titles, GOLDEN_QUERIES - len(texts))
+
+
+def _evenly(values: list[_T], count: int) -> list[_T]:
+    """At most `count` of the values, spread over all of them."""
+    if len(values) <= count:
+        return values
+    return [values[position * len(values) // count] for position in range(count)]
+
+
+def _export(model: Path, out: Path, fingerprint: str) -> None:
+    from mmr.models.export import export_query_encoder  # torch loads here
+
+    export_query_encoder(model, out, fingerprint=fingerprint)
+
+
+def _trained_embeddings(model: Path, texts: list[str]) -> Float32Array:
+    from mmr.stages.embedding import embed_queries
+
+    with tempfile.TemporaryDirectory() as cache:  # fresh: what was kept must not be compared
+        return embed_queries(model, texts, cache=Path(cache))
+
+
+def _copy_evidence(gate: Path, validation: Path | None, out: Path) -> None:
+    copy_into_release(gate, out)
+    if validation is not None:
+        record = validation / "validation.json"
+        if not record.is_file():
+            raise ArtifactError(f"{record} is missing. Validate the dataset first.")
+        (out / record.name).write_bytes(record.read_bytes())
+
+
+def _publish(draft: Path, path: Path) -> Path:
+    """Moves a sealed release to its place, unless it stands there already."""
+    if path.exists():
+        Release.open(path, verify="hashes")
+        return path
+    with new_directory(path) as empty:
+        draft.replace(empty)
+    return path
+
+
+def _register(
+    registry: Registry, path: Path, manifest: ReleaseManifest, parity: ParityReport
+) -> ReleaseRecord:
+    release_id = manifest.release_id
+    tags = {
+        "gate_decision": manifest.gate_decision,
+        "encoder_fingerprint": manifest.encoder_fingerprint,
+        "dataset_hash": manifest.dataset_hash,
+        "dataset_revision": manifest.dataset_revision or "",
+        "git_revision": manifest.git_revision or "",
+        "onnx_max_cosine_distance": f"{parity.max_cosine_distance:.2e}",
+    }
+    version = registry.register(
+        release_id=release_id, release_dir=path, run_id=manifest.mlflow_run_id, tags=tags
+    )
+    in_production = registry.resolve(_CHAMPION) == release_id
+    if not in_production:
+        registry.set_alias(_CANDIDATE, release_id)
+    return ReleaseRecord(
+        release_id=release_id,
+        path=path,
+        version=version,
+        alias=_CHAMPION if in_production else _CANDIDATE,
+        gate_decision=manifest.gate_decision,
+        parity=parity,
+    )
