@@ -39,9 +39,7 @@ def evaluate_command(
     ],
     queries: Annotated[
         Path,
-        typer.Option(
-            help="Query file: query_id, query, optional kind, split (CSV, TSV, JSONL)."
-        ),
+        typer.Option(help="Query file: query_id, query, optional kind, split (CSV, TSV, JSONL)."),
     ],
     judgements: Annotated[
         Path, typer.Option(help="Judgement file: query_id, product_id, grade (CSV, TSV, JSONL).")
@@ -112,14 +110,14 @@ def _notes(result: dict[str, Any]) -> list[str]:
         result[part] for part in ("queries", "judgements", "catalogue")
     )
     counted = {
-        "queries have no relevant product and were left out": queries["without_relevant_product"],
-        "judgements belong to queries that were not asked": judgements["of_other_queries"],
-        "judgements are of products outside --products-only and were left out": judgements[
+        "queries without a relevant product, left out": queries["without_relevant_product"],
+        "judgements of queries that were not asked, left out": judgements["of_other_queries"],
+        "judgements of products outside --products-only, left out": judgements[
             "outside_products_only"
         ],
-        "judgements are of products that the release lacks; they count as missed": judgements[
+        "judgements of products that the release lacks, counted as missed": judgements[
             "of_products_not_in_release"
         ],
-        "products of --products-only are not in the release": catalogue["listed_but_missing"],
+        "products of --products-only that the release lacks": catalogue["listed_but_missing"],
     }
-    return [f"{count:,} {what}" for what, count in counted.items() if count]
+    return [f"{what}: {count:,}" for what, count in counted.items() if count]

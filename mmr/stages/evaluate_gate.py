@@ -188,7 +188,9 @@ def _product_facts(data: Dataset) -> pd.DataFrame:
 def _report(evaluation: Evaluation, record: Mapping[str, Any], data: Dataset) -> str:
     plan = plan_report(evaluation)
     table = data.product_table(["product_id", "title"])
-    table = table.filter(pc.is_in(table["product_id"], value_set=pa.array(plan.product_ids)))
+    table = table.filter(
+        pc.is_in(table["product_id"], value_set=pa.array(plan.product_ids, pa.string()))
+    )
     facts = {**record["lineage"], **{f"{k} version": v for k, v in record["versions"].items()}}
     return render_report(
         evaluation,

@@ -1,0 +1,284 @@
+"""The stage that decides, on a small real dataset with stand-in embeddings."""
+
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mmr.atomic import write_json
+from mmr.config.gate import GateConfig
+from mmr.data.dataset import Dataset
+from mmr.data.writer import new_dataset
+from mmr.errors import ArtifactError, DataContractError, TrackingError
+from mmr.evaluation.metrics import METRICS
+from mmr.release.bundle import seal
+from mmr.release.fingerprint import encoder_fingerprint
+from mmr.stages.evaluate_gate import GateReport, evaluate_gate
+from mmr.tracking import InMemoryTracking
+from mmr.types import Float32Array, ProductEmbeddings
+
+TOPICS = 30
+PER_TOPIC = 5
+CONFIG = GateConfig(resamples=499, report_examples=2)
+EVIL = "<script>alert('x')</script> & \"vase\""
+
+
+def jpeg(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (120, 80), (seed * 7 % 256, 90, 160)).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def write_dataset(path: Path, *, judged_split: str = "validation") -> Path:
+    """Query t asks for the products of topic t; every third product has no (or no whole) image."""
+
+    def image(row: int) -> dict[str, object] | None:
+        if row % 3 == 0:
+            return None
+        return {"bytes": jpeg(row) if row % 3 == 1 else b"\xff\xd8broken", "path": None}
+
+    products = [
+        {
+            "product_id": f"p{row:03d}",
+            "title": f"{EVIL} {row}" if row % 2 else None,
+            "description": "of glass",
+            "image": image(row),
+        }
+        for row in range(TOPICS * PER_TOPIC)
+    ]
+    queries = pd.DataFrame(
+        {
+            "query_id": [f"q{t}" for t in range(TOPICS)] + ["unjudged"],
+            "query": [f"{EVIL} {t}" for t in range(TOPICS)] + ["nothing"],
+            "kind": [["type", "colour+type"][t % 2] for t in range(TOPICS)] + ["type"],
+            "split": [judged_split] * (TOPICS + 1),
+        }
+    )
+    judgements = pd.DataFrame(
+        [(f"q{row // PER_TOPIC}", f"p{row:03d}", 1 + row % 2) for row in range(len(products))],
+        columns=["query_id", "product_id", "grade"],
+    )
+    with new_dataset(path, attributes={}) as writer:
+        writer.add_products(products)
+        writer.set_queries(queries)
+        writer.set_judgements(judgements)
+        writer.finish(name="vases", prepared={})
+    return path
+
+
+def write_model(path: Path, *, noise: float, seed: int = 0) -> Path:
+    (path / "encoder").mkdir(parents=True)
+    write_json(path / "encoder" / "weights.json", {"noise": noise, "seed": seed})
+    history = [{"stage": "fusion", "epoch": 1, "loss": 0.5}]
+    write_json(path / "training.json", {"settings": {"lr": 0.1, "d": {"e": 2}}, "history": history})
+    return path
+
+
+def _noisy(model: Path, topics: list[int], stream: int) -> Float32Array:
+    weights = json.loads((model / "encoder" / "weights.json").read_text())
+    rng = np.random.default_rng([weights["seed"], stream])
+    vectors = np.eye(TOPICS)[topics]
+    vectors = vectors + weights["noise"] * rng.normal(size=vectors.shape)
+    return vectors.astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def embedding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for `mmr.stages.embedding`: vectors as good as the model's file says."""
+
+    def embed_products(model: Path, dataset: Dataset, *, cache: Path) -> ProductEmbeddings:
+        ids = dataset.product_ids()
+        vectors = _noisy(model, [int(name[1:]) // PER_TOPIC for name in ids], 1)
+        full = np.ones(len(ids), dtype=bool)
+        return ProductEmbeddings(ids, vectors, has_text=full, has_image=full)
+
+    def embed_queries(model: Path, queries: Sequence[str], *, cache: Path) -> Float32Array:
+        return _noisy(model, [int(text.split()[-1]) for text in queries], 2)
+
+    module = ModuleType("mmr.stages.embedding")
+    module.embed_products = embed_products
+    module.embed_queries = embed_queries
+    monkeypatch.setitem(sys.modules, "mmr.stages.embedding", module)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    return write_dataset(tmp_path / "dataset")
+
+
+def run(
+    tmp_path: Path,
+    dataset: Path,
+    *,
+    candidate: float = 0.1,
+    champion: Path | None = None,
+    tracker: InMemoryTracking | None = None,
+    settings: GateConfig = CONFIG,
+) -> GateReport:
+    for name, noise in (("candidate", candidate), ("text_only", 0.6)):
+        if not (tmp_path / name).exists():
+            write_model(tmp_path / name, noise=noise)
+    return evaluate_gate(
+        dataset=dataset,
+        candidate=tmp_path / "candidate",
+        baseline=tmp_path / "text_only",
+        champion=champion,
+        out=tmp_path / "gate",
+        settings=settings,
+        cache=tmp_path / "cache",
+        tracker=tracker or InMemoryTracking(),
+    )
+
+
+def write_release(path: Path, *, noise: float) -> Path:
+    model = write_model(path / "product_encoder", noise=noise)
+    seal(
+        path,
+        created_at="2026-01-01T00:00:00Z",
+        content={
+            "encoder_fingerprint": encoder_fingerprint(model),
+            "dim": TOPICS,
+            "dataset_hash": "d" * 64,
+            "dataset_revision": None,
+            "git_revision": None,
+            "mlflow_run_id": None,
+            "metrics": {},
+            "gate_decision": "promote",
+        },
+    )
+    return path
+
+
+def record(tmp_path: Path) -> dict:
+    return json.loads((tmp_path / "gate" / "gate.json").read_text())
+
+
+def test_a_better_candidate_is_promoted_over_the_tuned_text_only_tower(
+    tmp_path: Path, dataset: Path
+) -> None:
+    report = run(tmp_path, dataset)
+
+    gate = record(tmp_path)
+    assert report.decision == gate["decision"] == "promote"
+    assert report.baseline_name == gate["baseline_name"] == "tuned text-only"
+    comparison = gate["comparisons"]["text_only"]["overall"]["ndcg_at_10"]
+    assert comparison["ci_low"] > 0
+    assert report.as_metrics()["gate/gain"] == pytest.approx(
+        gate["metrics"]["candidate"]["overall"]["ndcg_at_10"]
+        - gate["metrics"]["baseline"]["overall"]["ndcg_at_10"]
+    )
+    assert {"kind=type", "kind=colour+type", "cold start", "sparse text"} <= set(gate["slices"])
+
+
+def test_figures_per_query_average_to_the_stated_means(tmp_path: Path, dataset: Path) -> None:
+    run(tmp_path, dataset)
+
+    table = pd.read_parquet(tmp_path / "gate" / "per_query.parquet")
+    assert list(table.columns) == ["query_id", "system", *METRICS]
+    assert len(table) == 2 * TOPICS  # the unjudged query takes no part
+    means = table.groupby("system")["ndcg_at_10"].mean()
+    for system in ("candidate", "text_only"):
+        stated = record(tmp_path)["metrics"][system]["overall"]
+        assert stated["ndcg_at_10"] == pytest.approx(means[system])
+        assert stated["count"] == TOPICS
+
+
+def test_a_champion_is_scored_anew_and_decides_while_text_only_is_still_reported(
+    tmp_path: Path, dataset: Path
+) -> None:
+    champion = write_release(tmp_path / "champion", noise=0.05)
+
+    report = run(tmp_path, dataset, candidate=0.5, champion=champion)
+
+    gate = record(tmp_path)
+    assert report.decision == "reject"
+    assert gate["baseline_name"].startswith("champion ")
+    assert set(gate["metrics"]) == {"candidate", "champion", "text_only", "baseline"}
+    assert gate["metrics"]["baseline"] == gate["metrics"]["champion"]
+    assert gate["comparisons"]["champion"]["overall"]["ndcg_at_10"]["gain"] < 0
+    assert gate["comparisons"]["text_only"]["overall"]["ndcg_at_10"]["gain"] > 0
+
+
+def test_the_champions_own_encoder_is_held(tmp_path: Path, dataset: Path) -> None:
+    champion = write_release(tmp_path / "champion", noise=0.1)
+
+    report = run(tmp_path, dataset, candidate=0.1, champion=champion)
+
+    assert report.decision == "hold"
+    assert next(reason.rule for reason in report.reasons if not reason.passed) == "new encoder"
+
+
+def test_the_run_holds_settings_history_lineage_and_the_report(
+    tmp_path: Path, dataset: Path
+) -> None:
+    seen: list[set[str]] = []
+
+    class Watching(InMemoryTracking):
+        def log_run(self, **run) -> str:
+            seen.append({file.name for file in run["artifacts"].iterdir()})
+            return super().log_run(**run)
+
+    tracker = Watching()
+    report = run(tmp_path, dataset, tracker=tracker)
+
+    logged = tracker.runs[report.run_id]
+    assert record(tmp_path)["mlflow_run_id"] == report.run_id
+    assert seen == [{"gate.json", "per_query.parquet", "report.html"}]
+    assert logged.params["training.d.e"] == 2
+    assert logged.params["gate.primary_metric"] == "ndcg_at_10"
+    assert logged.history == [{"stage": "fusion", "epoch": 1, "loss": 0.5}]
+    assert logged.tags["dataset_hash"] == Dataset(dataset).manifest.content_hash
+    assert logged.metrics == report.as_metrics()
+
+
+def test_the_report_is_one_small_file_that_trusts_no_title_and_no_query(
+    tmp_path: Path, dataset: Path
+) -> None:
+    run(tmp_path, dataset, candidate=0.5)
+
+    page = (tmp_path / "gate" / "report.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt; &amp; &#34;vase&#34;" in page
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
+    assert "url(" not in page
+    assert "data:image/jpeg;base64," in page
+    assert '<div class="none">no image</div>' in page
+    assert len(page) < 2_000_000
+
+
+def test_a_dataset_without_judged_validation_queries_is_refused_and_nothing_written(
+    tmp_path: Path,
+) -> None:
+    dataset = write_dataset(tmp_path / "dataset", judged_split="train")
+    with pytest.raises(DataContractError, match="no validation query"):
+        run(tmp_path, dataset)
+    assert not (tmp_path / "gate").exists()
+
+
+def test_a_refusing_tracker_leaves_no_result_behind(tmp_path: Path, dataset: Path) -> None:
+    class Refusing(InMemoryTracking):
+        def log_run(self, **run) -> str:
+            raise TrackingError("not reachable")
+
+    with pytest.raises(TrackingError):
+        run(tmp_path, dataset, tracker=Refusing())
+    assert not list(tmp_path.glob("*gate*"))
+
+
+def test_the_step_can_be_run_again_but_replaces_nothing_foreign(
+    tmp_path: Path, dataset: Path
+) -> None:
+    first = run(tmp_path, dataset)
+    assert run(tmp_path, dataset).as_metrics() == first.as_metrics()
+
+    (tmp_path / "gate" / "gate.json").unlink()
+    with pytest.raises(ArtifactError, match="exists already"):
+        run(tmp_path, dataset)
