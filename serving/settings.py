@@ -14,7 +14,7 @@ class ModelSettings(Settings):
     queue_delay_us: int = Field(
         0, ge=0, le=100_000, description="Microseconds that a query may wait for company."
     )
-    threads: int = Field(2, ge=1, description="ONNX Runtime and Faiss threads of one instance.")
+    threads: int = Field(1, ge=1, description="ONNX Runtime and Faiss threads of one instance.")
     instances: int = Field(1, ge=1, description="Processes per model version.")
 
 

@@ -15,15 +15,17 @@ class RequestError(ValueError):
     """A request that cannot be answered; its text goes to the sender as it is."""
 
 
-def read_texts(values: NDArray[np.object_]) -> list[str]:
+def read_texts(values: NDArray[np.object_] | None) -> list[str]:
     """The query texts of a TEXT tensor.
 
     Args:
-        values: `(rows, 1)`, bytes.
+        values: `(rows, 1)`, bytes; None if the sender left it out, which Triton lets through.
 
     Raises:
-        RequestError: A row is empty, too long, or not UTF-8.
+        RequestError: It is missing, or a row is empty, too long, or not UTF-8.
     """
+    if values is None:
+        raise RequestError("TEXT is missing. Send the query texts, shape [rows, 1].")
     if values.ndim != 2 or values.shape[1] != 1 or not len(values):
         raise RequestError(f"TEXT must have shape [rows, 1], not {list(values.shape)}.")
     return [_read_text(raw, row) for row, raw in enumerate(values[:, 0])]

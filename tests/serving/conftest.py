@@ -1,4 +1,4 @@
-"""Tiny real releases (a BERT of two layers, a Faiss index) and a real Triton server on free ports."""
+"""Tiny real releases (a BERT of two layers, a Faiss index) and a real Triton on free ports."""
 
 import json
 import os
