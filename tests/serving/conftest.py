@@ -20,6 +20,8 @@ from mmr.release.query_encoder import OnnxQueryEncoder
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving import launcher
+from serving.deploy import deploy
+from serving.process import RunningServer
 from serving.settings import ModelSettings, ServeSettings
 
 COLOURS = ("white", "black", "red", "green", "blue", "oak", "grey", "yellow")
@@ -105,9 +107,9 @@ def new_registry(*releases: Path) -> InMemoryTracking:
     return registry
 
 
-def free_port_base() -> int:
+def free_port_base(start: int = 20_000) -> int:
     """The first of three free ports in a row."""
-    for base in range(20_000 + os.getpid() % 10_000, 60_000, 7):
+    for base in range(start + os.getpid() % 5_000, start + 10_000, 7):
         probes = [socket.socket() for _ in range(3)]
         try:
             for offset, probe in enumerate(probes):
@@ -261,3 +263,18 @@ def _write_golden(path: Path, encoder: OnnxQueryEncoder, index: Path, seed: int)
             )
         ],
     )
+
+
+@pytest.fixture(scope="session")
+def served(
+    tmp_path_factory: pytest.TempPathFactory, triton_venv: Path, release_a: Path
+) -> Iterator[tuple[Workspace, RunningServer]]:
+    """A workspace whose running server answers with release A."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("served"), create=True)
+    settings = ServeSettings.from_port_base(free_port_base(40_000))
+    try:
+        server = launcher.start(workspace, settings=settings, triton_venv=triton_venv)
+        deploy(release_a, workspace=workspace, registry=new_registry(release_a))
+        yield workspace, server
+    finally:
+        launcher.shut_down(workspace, grace_s=settings.stop_grace_s)
