@@ -35,7 +35,7 @@ SETTINGS = "settings.json"
 SAFE_SUFFIXES = frozenset(
     (
         *(".safetensors", ".onnx", ".faiss", ".parquet", ".json", ".jsonl", ".csv", ".tsv"),
-        *(".txt", ".md", ".html", ".png", ".svg", ".yaml"),
+        *(".txt", ".md", ".html", ".png", ".svg", ".yaml", ".jinja", ".model"),
     )
 )
 _MAX_GOLDEN_BYTES = 64 << 20
