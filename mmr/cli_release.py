@@ -1,0 +1,262 @@
+"""The commands on releases: list, show, verify, and the history of the champion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mmr.release.bundle import Release
+    from mmr.tracking import RegisteredRelease, Registry
+    from mmr.workspace import Workspace
+
+WorkspaceOption = Annotated[
+    Path, typer.Option("--workspace", envvar="MMR_WORKSPACE", help="The workspace.")
+]
+TrackingUri = Annotated[
+    str | None,
+    typer.Option(
+        envvar="MLFLOW_TRACKING_URI",
+        help="MLflow store; the workspace's own SQLite file when not given.",
+        show_default=False,
+    ),
+]
+ReleaseName = Annotated[
+    str,
+    typer.Argument(
+        help="A release id, the beginning of one, or an alias: champion, previous, candidate.",
+        show_default=False,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+_DEFAULT_WORKSPACE = Path("workspace")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands to the root app."""
+    app.command("releases", epilog=_RELEASES_EXAMPLES)(releases_command)
+    app.command("history", epilog=_HISTORY_EXAMPLES)(history_command)
+    release = typer.Typer(no_args_is_help=True, help="Look into one release, or check it.")
+    release.command("show", epilog=_SHOW_EXAMPLES)(show_command)
+    release.command("verify", epilog=_VERIFY_EXAMPLES)(verify_command)
+    app.add_typer(release, name="release")
+
+
+_RELEASES_EXAMPLES = """
+**Examples:**
+
+`mmr releases`
+
+`mmr releases --workspace shop --json`
+"""
+
+
+def releases_command(
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the releases of a workspace, newest first.
+
+    `champion` is in production, `previous` was before it, `candidate` waits for a decision.
+    """
+    import json
+    from dataclasses import asdict
+
+    opened = _open_workspace(workspace)
+    listed = _registry(opened, tracking_uri).releases()
+    if as_json:
+        typer.echo(json.dumps([asdict(release) for release in listed], indent=2))
+    elif not listed:
+        typer.echo("No releases yet. `mmr run DATASET` makes one.")
+    else:
+        _print(_releases_table(opened, listed))
+
+
+_SHOW_EXAMPLES = """
+**Examples:**
+
+`mmr release show champion`
+
+`mmr release show 1f3870be --json`
+"""
+
+
+def show_command(
+    name: ReleaseName,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show where a release came from, what the gate said, and what it holds."""
+    release = _find(_open_workspace(workspace), name, tracking_uri)
+    if as_json:
+        typer.echo(release.manifest.model_dump_json(indent=2))
+    else:
+        _print(_release_table(release))
+
+
+_VERIFY_EXAMPLES = """
+**Examples:**
+
+`mmr release verify champion`
+
+`mmr release verify 1f3870be --workspace shop`
+"""
+
+
+def verify_command(
+    name: ReleaseName,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    tracking_uri: TrackingUri = None,
+) -> None:
+    """Compare every file of a release with its recorded hash, and encoder with index.
+
+    A file that differs, is missing or is extra is named, and the exit status is 1.
+    """
+    from mmr.indexing import check_pair
+
+    release = _find(_open_workspace(workspace), name, tracking_uri)
+    release.verify()
+    check_pair(release.index_dir, encoder_fingerprint=release.manifest.encoder_fingerprint)
+    typer.echo(f"Release {release.release_id} is whole: {len(release.manifest.files)} files.")
+
+
+_HISTORY_EXAMPLES = """
+**Examples:**
+
+`mmr history`
+
+`mmr history --json`
+"""
+
+
+def history_command(
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every promotion and rollback, newest first: when, what, who, and why."""
+    import json
+    from dataclasses import asdict
+
+    records = _registry(_open_workspace(workspace), tracking_uri).history()
+    if as_json:
+        typer.echo(json.dumps([asdict(record) for record in records], indent=2))
+        return
+    if not records:
+        typer.echo("No release has been promoted yet. `mmr deploy RELEASE` does it.")
+        return
+    table = _table("when", "action", "release", "replaced", "who", "why", "state")
+    for record in records:
+        state = "done" if record.finished else "interrupted"
+        replaced = record.replaced or "-"
+        _add_row(
+            table,
+            *(record.when, record.action, record.release_id, replaced),
+            *(record.who, record.why, state),
+        )
+    _print(table)
+
+
+def _open_workspace(path: Path) -> Workspace:
+    from mmr.workspace import Workspace
+
+    return Workspace.open(path)
+
+
+def _registry(workspace: Workspace, tracking_uri: str | None) -> Registry:
+    from mmr.tracking import open_tracking
+
+    return open_tracking(tracking_uri or workspace.tracking_uri)
+
+
+def _find(workspace: Workspace, name: str, tracking_uri: str | None) -> Release:
+    """The release that an id, the beginning of one, or an alias names.
+
+    Raises:
+        ArtifactError: None does, or several do.
+    """
+    from mmr.errors import ArtifactError
+    from mmr.release.bundle import Release
+    from mmr.tracking.protocols import CANDIDATE, CHAMPION, PREVIOUS
+
+    wanted = name
+    if name in (CHAMPION, PREVIOUS, CANDIDATE):
+        resolved = _registry(workspace, tracking_uri).resolve(name)
+        if resolved is None:
+            raise ArtifactError(f"No release is {name} at present. `mmr releases` lists them all.")
+        wanted = resolved
+    present = sorted(path.parent.name for path in workspace.releases.glob("[!.]*/release.json"))
+    found = [release_id for release_id in present if wanted and release_id.startswith(wanted)]
+    if len(found) == 1:
+        return Release.open(workspace.releases / found[0])
+    problem = "names several" if found else "is none"
+    raise ArtifactError(
+        f"{wanted!r} {problem} of the releases in {workspace.releases}: "
+        f"{', '.join(found or present) or 'there are none'}."
+    )
+
+
+def _releases_table(workspace: Workspace, releases: list[RegisteredRelease]) -> Table:
+    table = _table("version", "release", "aliases", "gate", "created (UTC)", "directory")
+    for release in releases:
+        here = (workspace.releases / release.release_id).is_dir()
+        _add_row(
+            table,
+            str(release.version),
+            release.release_id,
+            ", ".join(release.aliases),
+            release.tags.get("gate_decision", ""),
+            release.created_at.partition("+")[0].replace("T", " "),
+            "present" if here else "absent",
+        )
+    return table
+
+
+def _release_table(release: Release) -> Table:
+    manifest = release.manifest
+    size = sum((release.path / name).stat().st_size for name in manifest.files)
+    table = _table("", f"release {manifest.release_id}")
+    rows = {
+        "directory": str(release.path),
+        "created (UTC)": manifest.created_at,
+        "gate": manifest.gate_decision,
+        "encoder fingerprint": manifest.encoder_fingerprint,
+        "dimensions": str(manifest.dim),
+        "dataset hash": manifest.dataset_hash,
+        "dataset revision (DVC)": manifest.dataset_revision or "-",
+        "git revision": manifest.git_revision or "-",
+        "MLflow run": manifest.mlflow_run_id or "-",
+        "files": f"{len(manifest.files)}, {size / 1e6:.0f} MB",
+        **{name: f"{value:.4f}" for name, value in manifest.metrics.items()},
+    }
+    for name, value in rows.items():
+        _add_row(table, name, value)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    from rich.table import Table
+
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _add_row(table: Table, *values: str) -> None:
+    """Adds a row as plain text: a title or reason in brackets is no markup."""
+    from rich.text import Text
+
+    table.add_row(*(Text(value) for value in values))
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+
+    Console().print(table)
