@@ -36,8 +36,11 @@ class GateConfig(Settings):
     min_slice_queries: PositiveInt = Field(
         20, description="Queries below which a slice is reported but does not decide."
     )
-    sparse_text_words: PositiveInt = Field(
-        6, description="Words of title and description up to which a product's text is sparse."
+    sparse_text_share: float = Field(
+        0.25,
+        gt=0,
+        lt=1,
+        description="Share of the catalogue, that of the shortest texts, whose text is sparse.",
     )
     resamples: PositiveInt = Field(
         9_999, description="Resamples of the bootstrap and of the permutation test."

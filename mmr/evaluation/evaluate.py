@@ -60,7 +60,7 @@ def evaluate_candidate(
         task.queries,
         judgements=task.judgements,
         products=products,
-        sparse_text_words=config.sparse_text_words,
+        sparse_text_share=config.sparse_text_share,
     )
     comparisons = [
         compare_systems(candidate, reference, slices=slices, config=config)

@@ -108,12 +108,12 @@ def _better(comparison: SystemComparison, config: GateConfig) -> list[Reason]:
 def _not_worse(comparison: SystemComparison, config: GateConfig) -> Reason:
     primary = comparison.overall[config.primary_metric]
     worse = primary.gain < 0 and primary.p_value < config.max_p
-    verb = "is significantly below" if worse else "is not significantly below"
+    place = "significantly below" if worse else "not significantly below"
     return Reason(
         "not worse",
         not worse,
-        f"{config.primary_metric} {primary.candidate:.4f} {verb} {primary.reference:.4f} of "
-        f"{comparison.reference} (p = {primary.p_value:.4f})",
+        f"{config.primary_metric} is {primary.candidate:.4f}, that of {comparison.reference} "
+        f"{primary.reference:.4f}: {'above' if primary.gain > 0 else place}",
     )
 
 
@@ -137,9 +137,11 @@ def _slice_holds(part: SliceComparison, config: GateConfig) -> Reason:
             True,
             f"not judged: {queries} queries are fewer than {config.min_slice_queries}",
         )
+    harmed = part.harm_p < config.max_p
     return Reason(
         rule,
-        part.harm_p >= config.max_p,
-        f"{config.primary_metric} gain {gain:+.4f} on {queries} queries; p = {part.harm_p:.4f} "
-        f"that it loses no more than {config.slice_margin} (Holm-adjusted)",
+        not harmed,
+        f"{config.primary_metric} gain {gain:+.4f} on {queries} queries; a loss beyond "
+        f"{config.slice_margin} is {'shown' if harmed else 'not shown'} (Holm-adjusted "
+        f"p = {part.harm_p:.4f})",
     )

@@ -19,7 +19,9 @@ QUERIES = pd.DataFrame({"query_id": ["q1", "q2", "q3"], "kind": ["visual", "text
 
 
 def slices(rows: list[tuple[str, str, int]]) -> dict[str, list[str]]:
-    found = slice_queries(QUERIES, judgements=judged(rows), products=PRODUCTS, sparse_text_words=3)
+    found = slice_queries(
+        QUERIES, judgements=judged(rows), products=PRODUCTS, sparse_text_share=0.4
+    )
     return {part.name: part.query_ids for part in found}
 
 
@@ -28,7 +30,8 @@ def test_kinds_are_slices_and_a_slice_without_queries_is_left_out() -> None:
     assert found == {"kind=text": ["q2"], "kind=visual": ["q1", "q3"]}
 
 
-def test_text_is_sparse_when_the_median_relevant_product_has_few_words() -> None:
+def test_text_is_sparse_when_the_median_relevant_product_is_among_the_shortest() -> None:
+    """Four products of 0, 2, 3 and 10 words: the shortest 40 % have up to 2."""
     found = slices([("q1", "short", 1), ("q2", "short", 1), ("q2", "long", 1), ("q3", "long", 1)])
     assert found["sparse text"] == ["q1"]
 
@@ -56,6 +59,6 @@ def test_judged_products_that_the_catalogue_lacks_are_passed_over() -> None:
 def test_queries_without_a_kind_belong_to_no_kind_slice() -> None:
     queries = pd.DataFrame({"query_id": ["q1"], "kind": [""]})
     found = slice_queries(
-        queries, judgements=judged([("q1", "long", 1)]), products=PRODUCTS, sparse_text_words=3
+        queries, judgements=judged([("q1", "long", 1)]), products=PRODUCTS, sparse_text_share=0.4
     )
     assert found == []
