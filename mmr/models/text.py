@@ -93,7 +93,13 @@ def stored_text_encoder(directory: Path, settings: TextSettings) -> TextEncoder:
 
 
 def save_text_shape(encoder: TextEncoder, directory: Path) -> None:
-    """Stores the configuration and tokenizer that `stored_text_encoder` reads."""
+    """Stores the configuration and tokenizer that `stored_text_encoder` reads.
+
+    The tokenizer remembers how its last call cut and padded; that is forgotten first, so that the
+    same encoder always gives the same files and so the same fingerprint.
+    """
+    encoder.tokenizer.backend_tokenizer.no_truncation()
+    encoder.tokenizer.backend_tokenizer.no_padding()
     encoder.backbone.config.save_pretrained(directory)  # type: ignore[union-attr,operator]
     encoder.tokenizer.save_pretrained(directory)
 

@@ -1,0 +1,42 @@
+import torch
+from torch.nn import functional as F
+
+from mmr.models.heads import ColourHistogram, ProjectionHead
+
+
+def test_an_untrained_head_keeps_the_backbones_cosine_similarities() -> None:
+    features = torch.randn(6, 16, generator=torch.Generator().manual_seed(0))
+
+    embedding = ProjectionHead(16, 16, hidden=8, dropout=0.5)(features)
+
+    torch.testing.assert_close(embedding, F.normalize(features, dim=-1))
+
+
+def test_a_head_that_changes_the_dimension_starts_with_an_orthogonal_map() -> None:
+    head = ProjectionHead(8, 20, hidden=8, dropout=0.0)
+    features = F.normalize(torch.randn(5, 8), dim=-1)
+
+    embedding = head(features)
+
+    torch.testing.assert_close(embedding @ embedding.T, features @ features.T, atol=1e-5, rtol=1e-4)
+
+
+def test_two_bins_away_a_colour_gets_no_vote() -> None:
+    histogram = ColourHistogram(4)
+    red = torch.zeros(1, 3, 8, 8)
+    red[:, 0] = 1.0
+
+    shares = histogram(red).reshape(4, 4, 4)
+
+    assert shares[3, 0, 0] == 1.0
+    assert shares.count_nonzero() == 1
+
+
+def test_the_white_studio_background_hardly_counts() -> None:
+    picture = torch.ones(1, 3, 16, 16)
+    picture[:, :, 6:10, 6:10] = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1)  # a small blue product
+
+    shares = ColourHistogram(4)(picture).square().reshape(4, 4, 4)
+
+    assert shares[0, 0, 3] > 0.7
+    assert shares[3, 3, 3] < 0.3

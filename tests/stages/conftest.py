@@ -1,0 +1,99 @@
+"""A tiny shop and a tiny text backbone, saved as a real checkpoint in the hub's file layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from mmr.config.model import ModelSettings, TextSettings, VisionSettings
+from mmr.config.run import RunSettings
+from mmr.config.showroom import ShowroomConfig
+from mmr.config.training import (
+    AlignStage,
+    FusionStage,
+    LoopSettings,
+    QueryBatchSettings,
+    TextOnlyStage,
+    VisionStage,
+)
+from mmr.data.dataset import Dataset
+from mmr.stages.showroom import render_showroom
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("shop") / "dataset"
+    render_showroom(out=out, settings=ShowroomConfig(products=120, queries=60, seed=3, px=32))
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A two-layer BERT whose WordPiece vocabulary is the tiny shop's own."""
+    dataset = Dataset(tiny_dataset)
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[arg-type]
+    tokenizer.normalizer = normalizers.BertNormalizer()  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special)
+    titles = [title or "" for title in dataset.product_table(["title"])["title"].to_pylist()]
+    tokenizer.train_from_iterator([*titles, *dataset.queries()["query"]], trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=400,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    out = tmp_path_factory.mktemp("backbone")
+    BertModel(config).save_pretrained(out)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+    ).save_pretrained(out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny_backbone: Path) -> RunSettings:
+    """Settings under which every stage trains in about a second."""
+    loop = LoopSettings(
+        steps=12, validate_every=6, checkpoint_every=4, backbone_learning_rate=0, patience=9
+    )
+    batch = QueryBatchSettings(queries=16, positives=2, negatives=16)
+    return RunSettings(
+        model=ModelSettings(
+            dim=32,
+            head_hidden=32,
+            bilinear_rank=8,
+            text=TextSettings(backbone=str(tiny_backbone)),
+            vision=VisionSettings(
+                architecture={
+                    "model_type": "resnet",
+                    "embedding_size": 8,
+                    "hidden_sizes": [8, 16],
+                    "depths": [1, 1],
+                    "layer_type": "basic",
+                },
+                height=32,
+                width=32,
+                colour_bins=2,
+            ),
+        ),
+        text_only=TextOnlyStage(loop=loop, batch=batch),
+        vision=VisionStage(loop=loop, batch_size=32),
+        align=AlignStage(loop=loop, batch=batch),
+        fusion=FusionStage(loop=loop, batch=batch),
+    )
