@@ -175,7 +175,7 @@ def test_a_better_candidate_is_promoted_over_the_tuned_text_only_tower(
         gate["metrics"]["candidate"]["overall"]["ndcg_at_10"]
         - gate["metrics"]["baseline"]["overall"]["ndcg_at_10"]
     )
-    assert set(gate["slices"]) == {"kind=type", "kind=colour+type", "cold start"}
+    assert set(gate["slices"]) == {"kind=type", "kind=colour+type", "cold start", "no image"}
 
 
 def test_figures_per_query_average_to_the_stated_means(tmp_path: Path, dataset: Path) -> None:
