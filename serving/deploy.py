@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from mmr.errors import MmrError, ServingError
+from mmr.errors import ArtifactError, MmrError, ServingError
 from mmr.progress import progress_bar
 from mmr.release.bundle import GoldenQuery, Release
 from mmr.workspace import Workspace
@@ -106,7 +106,7 @@ def deploy(
         triton_venv: See `TritonVenv.locate`.
 
     Raises:
-        ArtifactError: The release is damaged.
+        ArtifactError: The release is damaged, or not registered.
         ServingError: It could not be loaded or failed its golden queries; the old one serves on.
         TrackingError: The registry refused; the old release serves again.
     """
@@ -114,6 +114,7 @@ def deploy(
     settings, serve = settings or DeploySettings(), serve or ServeSettings()
     release = Release.open(release_dir, verify="hashes")
     golden = release.golden_queries()
+    _check_registered(release, registry)
     expected = registry.resolve("champion")
     with _locked(workspace), progress_bar(f"Deploying {release.release_id}", _STEPS) as bar:
         server = _running_server(workspace, serve, triton_venv)
@@ -258,6 +259,15 @@ class _Rollout:
             if self.repository.versions(model + CANDIDATE_SUFFIX):
                 self._transport.unload(model + CANDIDATE_SUFFIX)
         self.repository.remove_candidates()
+
+
+def _check_registered(release: Release, registry: Registry) -> None:
+    """Found now, not after the switch, when the registry would refuse."""
+    if all(known.release_id != release.release_id for known in registry.releases()):
+        raise ArtifactError(
+            f"Release {release.release_id} in {release.path} is not registered here, so it cannot "
+            "become champion. `mmr releases` lists those that are; `mmr run` registers new ones."
+        )
 
 
 def _running_server(

@@ -78,12 +78,13 @@ def start(
         repository = ModelRepository(serving)
         repository.create()
         repository.remove_leftovers()
-        with progress_bar("Starting Triton", total=1 + len(MODELS)) as bar:
+        active = repository.active()
+        with progress_bar("Starting Triton", total=1 + len(MODELS) * bool(active)) as bar:
             server = _launch(serving, venv, settings, foreground=foreground)
             record.write(server)
             _wait_until_ready(server, serving, settings.start_timeout_s)
             bar.advance(note="server")
-            if active := repository.active():
+            if active:
                 _load_active(server, active, settings, bar)
         return server
 
@@ -92,7 +93,7 @@ def status(workspace: Workspace) -> ServerStatus:
     """How the workspace's server is."""
     server = ServerRecord(workspace.serving).running()
     active = ModelRepository(workspace.serving).active()
-    return ServerStatus(server, active, bool(server) and _answers(server))
+    return ServerStatus(server, active, server is not None and _answers(server))
 
 
 def shut_down(workspace: Workspace, *, grace_s: float) -> bool:

@@ -61,8 +61,9 @@ def connect(url: str, *, protocol: TransportProtocol | str, timeout_s: float) ->
         raise ServingError(
             f"{url!r} is not a Triton address. Give host:port, for example 127.0.0.1:8001."
         )
-    chosen = GrpcTransport if TransportProtocol(protocol) is TransportProtocol.GRPC else None
-    return (chosen or HttpTransport)(url, timeout_s=timeout_s)
+    if TransportProtocol(protocol) is TransportProtocol.GRPC:
+        return GrpcTransport(url, timeout_s=timeout_s)
+    return HttpTransport(url, timeout_s=timeout_s)
 
 
 class GrpcTransport:
@@ -192,8 +193,9 @@ def _explain(target: str, status: str, message: str) -> str:
     elif "UNAVAILABLE" in status or "not healthy" in lowered:
         cure = "Look with `mmr serve --status`; start the server with `mmr serve`."
     else:
-        return f"{target}: {message.strip()}"
-    return f"{target}: {message.strip()} {cure}"
+        cure = ""
+    said = message.strip()
+    return f"{target}: {said}{'' if said.endswith('.') else '.'} {cure}".rstrip()
 
 
 def text_column(texts: Sequence[str | bytes]) -> NDArray[np.object_]:

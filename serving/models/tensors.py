@@ -44,7 +44,7 @@ def refusal(error: RequestError) -> Any:
     )
 
 
-def load_failure(error: MmrError) -> Exception:
+def load_failure(error: MmrError) -> Any:
     """What `initialize` raises: Triton then reports this model version as not loaded."""
     return pb_utils.TritonModelException(f"{type(error).__name__}: {error}")
 

@@ -6,11 +6,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
-from mmr.errors import CorruptArtifactError, ServingError, TrackingError
+from mmr.errors import ArtifactError, CorruptArtifactError, ServingError, TrackingError
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving import launcher
@@ -63,38 +63,45 @@ def test_deployment_serves_the_release_and_moves_the_champion(
     assert (registry.history()[0].why, registry.history()[0].who) == ("first", "tester")
 
 
-def test_swaps_under_load_lose_no_request_and_mix_no_release(
-    deploy_here: Deploy, release_a: Path, release_b: Path
-) -> None:
-    url = deploy_here(release_a).grpc_url
-    seed_of = {release_a.name: "1", release_b.name: "2"}
-    failures: list[str] = []
-    answered: Counter[str] = Counter()
-    done = threading.Event()
+class Customers:
+    """Search without a pause from three threads while the block runs."""
 
-    def customer() -> None:
-        with SearchClient(url) as client:
-            while not done.is_set():
+    def __init__(self, url: str) -> None:
+        self.answered: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self._url, self._done = url, threading.Event()
+        self._threads = [threading.Thread(target=self._search) for _ in range(3)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _search(self) -> None:
+        with SearchClient(self._url) as client:
+            while not self._done.is_set():
                 try:
                     answer = client.search("red sofa", 5)
                 except ServingError as error:
-                    failures.append(str(error))
+                    self.failures.append(str(error))
                     continue
-                answered[answer.release_id] += 1
                 seeds = {hit.product_id.split("-")[0] for hit in answer.hits}
-                if seeds != {seed_of[answer.release_id]} or len(answer.hits) != 5:
-                    failures.append(f"mixed: {answer}")
+                self.answered[f"{answer.release_id} {sorted(seeds)} {len(answer.hits)}"] += 1
 
-    customers = [threading.Thread(target=customer) for _ in range(3)]
-    for thread in customers:
-        thread.start()
-    reports = [deploy_here(release) for release in (release_b, release_a, release_b)]
-    done.set()
-    for thread in customers:
-        thread.join()
 
-    assert not failures
-    assert set(answered) == set(seed_of)
+def test_swaps_under_load_lose_no_request_and_mix_no_release(
+    deploy_here: Deploy, release_a: Path, release_b: Path
+) -> None:
+    with Customers(deploy_here(release_a).grpc_url) as customers:
+        reports = [deploy_here(release) for release in (release_b, release_a, release_b)]
+
+    assert not customers.failures
+    assert set(customers.answered) == {f"{release_a.name} ['1'] 5", f"{release_b.name} ['2'] 5"}
     versions = [report.version for report in reports]
     assert versions == sorted(set(versions))
     assert serving_release(reports[-1]) == release_b.name
@@ -139,21 +146,28 @@ def test_release_that_answers_otherwise_than_recorded_gets_no_traffic(
     registry.register(release_id=wrong.name, release_dir=wrong, run_id=None, tags={})
     before = deploy_here(release_a)
 
-    with pytest.raises(ServingError, match=r"failed its 10 golden queries.*cosine distance"):
+    with (
+        Customers(before.grpc_url) as customers,
+        pytest.raises(ServingError, match=r"failed its 10 golden queries.*cosine distance"),
+    ):
         deploy_here(wrong)
 
-    assert serving_release(before) == release_a.name == registry.resolve("champion")
+    assert not customers.failures
+    assert set(customers.answered) == {f"{release_a.name} ['1'] 5"}
+    assert registry.resolve("champion") == release_a.name
     assert_no_trace_of_a_candidate(workspace, before)
 
 
 def test_index_of_another_encoder_is_refused_with_both_fingerprints(
     deploy_here: Deploy,
     workspace: Workspace,
+    registry: InMemoryTracking,
     make_release: Callable[..., Path],
     release_a: Path,
     release_b: Path,
 ) -> None:
     mixed = make_release(4, index_from=release_b, golden_from=release_b)
+    registry.register(release_id=mixed.name, release_dir=mixed, run_id=None, tags={})
     foreign = json.loads((release_b / "release.json").read_text())["encoder_fingerprint"]
     own = json.loads((mixed / "release.json").read_text())["encoder_fingerprint"]
     before = deploy_here(release_a)
@@ -204,6 +218,17 @@ def test_file_damaged_after_the_check_fails_the_load(
     assert serving_release(before) == release_a.name
 
 
+def test_release_that_is_not_registered_is_refused_before_anything_starts(
+    tmp_path: Path, release_a: Path, serve_settings: ServeSettings
+) -> None:
+    workspace = Workspace.open(tmp_path / "workspace", create=True)
+
+    with pytest.raises(ArtifactError, match="is not registered"):
+        deploy(release_a, workspace=workspace, registry=InMemoryTracking(), serve=serve_settings)
+
+    assert launcher.status(workspace).server is None
+
+
 def test_slow_release_is_refused(deploy_here: Deploy, release_a: Path, release_b: Path) -> None:
     before = deploy_here(release_a)
 
@@ -221,6 +246,9 @@ class _OutdatedView:
 
     def resolve(self, alias: str) -> str | None:
         return None
+
+    def releases(self) -> list[Any]:
+        return self._registry.releases()
 
     def promote(self, release_id: str, **record: Any) -> object:
         return self._registry.promote(release_id, **record)
