@@ -16,6 +16,7 @@ from mmr.indexing import ProductIndex
 from mmr.release.bundle import Release
 from mmr.release.query_encoder import OnnxQueryEncoder
 from mmr.stages.query_files import read_judgement_file, read_product_list, read_query_file
+from mmr.types import Int64Array
 
 NO_KIND = "(none)"  # where a query file gives a query no kind
 
@@ -60,26 +61,18 @@ def evaluate_release(
     listed = None if products_only is None else read_product_list(products_only)
     encoder = OnnxQueryEncoder(opened.query_encoder_dir, threads=0)
     index = ProductIndex.open(opened.index_dir, encoder_fingerprint=encoder.fingerprint)
-    ranked = np.asarray(
-        [row for row, name in enumerate(index.product_ids) if listed is None or name in listed],
-        dtype=np.int64,
-    )
-    product_ids = [index.product_ids[row] for row in ranked.tolist()]
-    if not product_ids:
-        raise DataContractError(
-            f"None of the {len(listed or ())} products of {products_only} is in release "
-            f"{opened.release_id}. Check that both come from the same shop."
-        )
+    rows = _ranked_rows(index, listed)
     kept = judged if listed is None else judged[judged["product_id"].isin(listed)]
-    task = Task.of(asked, kept, product_ids)
-    if not len(task.queries):
-        raise _nothing_judged(asked, judged, queries=queries, judgements=judgements)
+    task = Task.of(asked, kept, [index.product_ids[row] for row in rows.tolist()])
+    _check_files_belong_together(
+        task, asked=asked, judged=judged, queries=queries, judgements=judgements
+    )
     vectors = index.vectors()
     scores = score_system(
         opened.release_id,
         task,
         query_vectors=encoder.encode(list(task.queries["query"])),
-        product_vectors=vectors if listed is None else vectors[ranked],
+        product_vectors=vectors if listed is None else vectors[rows],
     )
     kinds = task.queries["kind"].replace("", NO_KIND).to_numpy()
     result = {
@@ -94,12 +87,22 @@ def evaluate_release(
         "judgements": _count_judgements(judged, kept, asked, index.product_ids),
         "catalogue": {
             "products": len(index),
-            "ranked": len(product_ids),
-            "listed_but_missing": 0 if listed is None else len(listed) - len(product_ids),
+            "ranked": len(rows),
+            "listed_but_missing": 0 if listed is None else len(listed) - len(rows),
         },
     }
     write_json(report, result)
     return result
+
+
+def _ranked_rows(index: ProductIndex, listed: set[str] | None) -> Int64Array:
+    rows = [row for row, name in enumerate(index.product_ids) if listed is None or name in listed]
+    if not rows:
+        raise DataContractError(
+            f"None of the {len(listed or ())} products of --products-only is among the "
+            f"{len(index)} of the release. Check that both come from the same shop."
+        )
+    return np.asarray(rows, dtype=np.int64)
 
 
 def _count_queries(asked: pd.DataFrame, task: Task, *, split: str | None) -> dict[str, Any]:
@@ -123,16 +126,24 @@ def _count_judgements(
     }
 
 
-def _nothing_judged(
-    asked: pd.DataFrame, judged: pd.DataFrame, *, queries: Path, judgements: Path
-) -> DataContractError:
+def _check_files_belong_together(
+    task: Task, *, asked: pd.DataFrame, judged: pd.DataFrame, queries: Path, judgements: Path
+) -> None:
     if not set(asked["query_id"]) & set(judged["query_id"]):
-        return DataContractError(
+        raise DataContractError(
             f"No query_id of {judgements} (the first is {judged['query_id'].iloc[0]!r}) is one of "
             f"the {len(asked)} queries of {queries} (the first is "
             f"{asked['query_id'].iloc[0]!r}). Give the two files that belong together."
         )
-    return DataContractError(
-        f"No query of {queries} has a judgement above 0 in {judgements} for a product that is "
-        "ranked. Give judgements of these queries, or another --products-only."
-    )
+    if not len(task.queries):
+        raise DataContractError(
+            f"No query of {queries} has a judgement above 0 in {judgements} for a product that is "
+            "ranked. Give judgements of these queries, or another --products-only."
+        )
+    if not set(task.judgements["product_id"]) & set(task.product_ids):
+        raise DataContractError(
+            f"No product_id of {judgements} (the first is "
+            f"{task.judgements['product_id'].iloc[0]!r}) is one of the {len(task.product_ids)} "
+            f"products that are ranked (the first is {task.product_ids[0]!r}). Give the judgements "
+            "of this release's shop."
+        )

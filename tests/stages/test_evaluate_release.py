@@ -254,6 +254,7 @@ def test_a_directory_that_is_no_release_is_refused(tmp_path: Path) -> None:
         ),
         (None, "query_id\tproduct_id\tgrade\nx9\trv\t1\n", "No query_id of .*'x9'.*'q1'"),
         (None, "query_id\tproduct_id\tgrade\nq1\trv\t0\n", "has a judgement above 0"),
+        (None, "query_id\tproduct_id\tgrade\nq1\tz7\t1\n", "No product_id of .*'z7'.*'rv'"),
     ],
 )
 def test_a_bad_file_is_refused_with_its_place_and_nothing_is_written(
