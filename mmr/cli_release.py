@@ -151,13 +151,13 @@ def history_command(
     if not records:
         typer.echo("No release has been promoted yet. `mmr deploy RELEASE` does it.")
         return
-    table = _table("when", "action", "release", "replaced", "who", "why", "state")
+    table = _table("when (UTC)", "action", "release", "replaced", "who", "why", "state")
     for record in records:
         state = "done" if record.finished else "interrupted"
         replaced = record.replaced or "-"
         _add_row(
             table,
-            *(record.when, record.action, record.release_id, replaced),
+            *(_short(record.when), record.action, record.release_id, replaced),
             *(record.who, record.why, state),
         )
     _print(table)
@@ -212,7 +212,7 @@ def _releases_table(workspace: Workspace, releases: list[RegisteredRelease]) -> 
             release.release_id,
             ", ".join(release.aliases),
             release.tags.get("gate_decision", ""),
-            release.created_at.partition("+")[0].replace("T", " "),
+            _short(release.created_at),
             "present" if here else "absent",
         )
     return table
@@ -245,7 +245,8 @@ def _table(*columns: str) -> Table:
 
     table = Table()
     for column in columns:
-        table.add_column(column, overflow="fold")
+        fixed = column in ("when (UTC)", "created (UTC)", "release", "replaced")
+        table.add_column(column, overflow="fold", no_wrap=fixed)
     return table
 
 
@@ -254,6 +255,11 @@ def _add_row(table: Table, *values: str) -> None:
     from rich.text import Text
 
     table.add_row(*(Text(value) for value in values))
+
+
+def _short(when: str) -> str:
+    """To the second: `2026-11-21 07:33:26`."""
+    return when[:19].replace("T", " ")
 
 
 def _print(table: Table) -> None:

@@ -29,8 +29,9 @@ _ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "8",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-_CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent")
+_CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store")
 
 
 def import_mlflow() -> None:

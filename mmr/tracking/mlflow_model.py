@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,11 @@ from typing import Any
 import mlflow.pyfunc
 import numpy as np
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 
+from mmr import __version__
 from mmr.errors import TrackingError
 
 _LOADER = "mmr.release.pyfunc"  # by name: MLflow imports it when the model is loaded
@@ -26,13 +26,10 @@ _QUERY_ENCODER = "query_encoder"
 
 def log_release_model(
     client: MlflowClient, *, experiment_id: str, run_id: str, release_id: str, release_dir: Path
-) -> str:
+) -> LoggedModel:
     """Logs the query encoder of a release as an MLflow model (text in, embedding out).
 
     The index is not copied: it belongs to the release directory, which the tags name.
-
-    Returns:
-        The model's id.
     """
     encoder = release_dir / _QUERY_ENCODER
     with tempfile.TemporaryDirectory(prefix="mmr-model-") as scratch:
@@ -44,7 +41,10 @@ def log_release_model(
                 loader_module=_LOADER,
                 data_path=str(encoder),
                 signature=_signature(_dim(encoder)),
-                pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+                pip_requirements=[
+                    f"mmr=={__version__}",
+                    *(f"{name}=={version(name)}" for name in _REQUIREMENTS),
+                ],
                 metadata={"release_id": release_id},
             )
         model = client.create_logged_model(
@@ -55,21 +55,7 @@ def log_release_model(
             model_type="retriever",
         )
         client.log_model_artifacts(model.model_id, str(target))
-        client.finalize_logged_model(model.model_id, "READY")
-    return str(model.model_id)
-
-
-@contextmanager
-def as_default_store(uri: str) -> Iterator[None]:
-    """Makes a store the process-wide default for a while: MLflow resolves `models:/` there."""
-    tracking, registry = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(tracking)
-        mlflow.set_registry_uri(registry)
+        return client.finalize_logged_model(model.model_id, "READY")
 
 
 def _signature(dim: int) -> Any:

@@ -20,7 +20,7 @@ from mlflow.exceptions import MlflowException
 from mmr.tracking.audit import append_record
 from mmr.tracking.champion import check_alias_may_be_set, check_expected, not_registered, now
 from mmr.tracking.connection import database_path, store_lock, translated
-from mmr.tracking.mlflow_model import as_default_store, log_release_model
+from mmr.tracking.mlflow_model import log_release_model
 from mmr.tracking.mlflow_runs import write_run
 from mmr.tracking.protocols import (
     CANDIDATE,
@@ -91,21 +91,20 @@ class MlflowTracking:
                 return int(known.version)
             self._ensure_registered_model()
             run_id = self._existing_run(run_id) or self._registration_run(release_id)
-            with as_default_store(self.uri):
-                model_id = log_release_model(
-                    self._client,
-                    experiment_id=self._experiment(EXPERIMENT),
-                    run_id=run_id,
-                    release_id=release_id,
-                    release_dir=release_dir,
-                )
-                version = self._client.create_model_version(
-                    REGISTERED_MODEL,
-                    source=f"models:/{model_id}",
-                    run_id=run_id,
-                    tags={**tags, "release_id": release_id, "release_dir": str(release_dir)},
-                    model_id=model_id,
-                )
+            model = log_release_model(
+                self._client,
+                experiment_id=self._experiment(EXPERIMENT),
+                run_id=run_id,
+                release_id=release_id,
+                release_dir=release_dir,
+            )
+            version = self._client.create_model_version(
+                REGISTERED_MODEL,
+                source=model.artifact_location,  # models:/ID would ask the process-wide store
+                run_id=run_id,
+                tags={**tags, "release_id": release_id, "release_dir": str(release_dir)},
+                model_id=model.model_id,
+            )
             return int(version.version)
 
     def resolve(self, alias: str) -> str | None:

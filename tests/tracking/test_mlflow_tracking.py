@@ -66,18 +66,29 @@ def test_the_version_belongs_to_the_run_that_decided_it(
 def test_the_version_has_a_signature(store: str, make_release: MakeRelease) -> None:
     import mlflow
 
-    from mmr.tracking.mlflow_model import as_default_store
-
     tracking = open_tracking(store)
     tracking.register(release_id="aaa", release_dir=make_release("aaa"), run_id=None, tags={})
     tracking.promote("aaa", expected=None, why="", who="")
-    before = mlflow.get_tracking_uri()
-    with as_default_store(store):
+    mlflow.set_tracking_uri(store)
+    try:
         info = mlflow.models.get_model_info("models:/mmr-retriever@champion")
-    assert mlflow.get_tracking_uri() == before
+    finally:
+        mlflow.set_tracking_uri(None)
     assert info.signature.inputs.input_names() == ["query"]
     assert info.signature.outputs.inputs[0].shape == (-1, 4)
     assert info.metadata == {"release_id": "aaa"}
+
+
+def test_the_process_wide_store_of_mlflow_is_left_alone(
+    store: str, make_release: MakeRelease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracking = open_tracking(store)
+    tracking.register(release_id="aaa", release_dir=make_release("aaa"), run_id=None, tags={})
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert list((tmp_path / "elsewhere").iterdir()) == []  # MLflow's default store is a file here
 
 
 def test_audit_records_are_mirrored_as_lines_of_json(
