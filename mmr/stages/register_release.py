@@ -8,41 +8,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mmr.atomic import new_directory, write_json
 from mmr.data import revision
 from mmr.data.dataset import Dataset
 from mmr.errors import ArtifactError, CorruptArtifactError, IndexMismatchError
-from mmr.indexing import IndexManifest, ProductIndex, check_pair
+from mmr.indexing import IndexManifest, check_pair
 from mmr.release.bundle import (
     EVIDENCE,
-    GOLDEN,
     INDEX,
     PRODUCT_ENCODER,
     QUERY_ENCODER,
     SETTINGS,
-    GoldenQuery,
     Release,
     copy_into_release,
     seal,
-    write_golden_queries,
 )
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.release.manifest import ReleaseManifest
-from mmr.release.parity import ParityReport, check_parity
-from mmr.release.query_encoder import OnnxQueryEncoder
-from mmr.types import Float32Array
+from mmr.release.parity import ParityReport
+from mmr.stages.release_proof import prove_answers
 
 if TYPE_CHECKING:
     from mmr.tracking import Registry
 
-GOLDEN_QUERIES = 16
-GOLDEN_TOP_K = 10
-PARITY_QUERIES = 200
 _CANDIDATE, _CHAMPION = "candidate", "champion"
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -116,7 +107,7 @@ def register_release(
         draft = Path(scratch) / "release"
         _export(model, draft / QUERY_ENCODER, fingerprint)
         copy_into_release(index, draft / INDEX)
-        parity = _check_answers(data, model, draft, fingerprint)
+        parity = prove_answers(data, model, draft, fingerprint)
         copy_into_release(model, draft / PRODUCT_ENCODER)
         _copy_evidence(gate, validation, draft / EVIDENCE)
         write_json(draft / SETTINGS, dict(settings or {}))
@@ -199,74 +190,10 @@ def _check_lineage(
         )
 
 
-def _check_answers(data: Dataset, model: Path, draft: Path, fingerprint: str) -> ParityReport:
-    """Compares the exported encoder with the trained one, and writes the golden queries."""
-    product_index = ProductIndex.open(draft / INDEX, encoder_fingerprint=fingerprint, threads=1)
-    encoder = OnnxQueryEncoder(draft / QUERY_ENCODER)
-    texts = _real_queries(data, product_index)
-    exported = encoder.encode(texts)
-    parity = check_parity(
-        texts=texts,
-        reference=_trained_embeddings(model, texts),
-        exported=exported,
-        products=product_index.vectors(),
-        top_k=GOLDEN_TOP_K,
-    )
-    golden = _evenly(list(range(len(texts))), GOLDEN_QUERIES)
-    write_golden_queries(
-        draft / GOLDEN,
-        _golden_queries([texts[row] for row in golden], encoder, product_index),
-    )
-    return parity
-
-
-def _golden_queries(
-    texts: list[str], encoder: OnnxQueryEncoder, index: ProductIndex
-) -> list[GoldenQuery]:
-    """Each query encoded alone, as serving does it."""
-    golden = []
-    for text in texts:
-        embedding = encoder.encode([text])
-        rows, scores = index.search(embedding, GOLDEN_TOP_K)
-        golden.append(
-            GoldenQuery(
-                text=text,
-                embedding=embedding[0].tolist(),
-                product_ids=[index.product_ids[row] for row in rows[0]],
-                scores=scores[0].tolist(),
-            )
-        )
-    return golden
-
-
-def _real_queries(data: Dataset, index: ProductIndex) -> list[str]:
-    """Queries of the validation split, else of any; product titles where there are too few."""
-    for split in ("validation", None):
-        texts = sorted({str(text) for text in data.queries(split)["query"] if str(text).strip()})
-        if len(texts) >= GOLDEN_QUERIES:
-            return _evenly(texts, PARITY_QUERIES)
-    titles = sorted({title for title in index.titles if title.strip()} - set(texts))
-    return texts + _evenly(titles, GOLDEN_QUERIES - len(texts))
-
-
-def _evenly(values: list[_T], count: int) -> list[_T]:
-    """At most `count` of the values, spread over all of them."""
-    if len(values) <= count:
-        return values
-    return [values[position * len(values) // count] for position in range(count)]
-
-
 def _export(model: Path, out: Path, fingerprint: str) -> None:
     from mmr.models.export import export_query_encoder  # torch loads here
 
     export_query_encoder(model, out, fingerprint=fingerprint)
-
-
-def _trained_embeddings(model: Path, texts: list[str]) -> Float32Array:
-    from mmr.stages.embedding import embed_queries
-
-    with tempfile.TemporaryDirectory() as cache:  # fresh: what was kept must not be compared
-        return embed_queries(model, texts, cache=Path(cache))
 
 
 def _copy_evidence(gate: Path, validation: Path | None, out: Path) -> None:

@@ -2,8 +2,7 @@
 
 Aliases only, never stages. MLflow keeps no history of aliases and moves them without asking what
 they were: so a promotion takes a lock, checks the champion that the caller saw, and leaves an
-audit record (a run of the experiment `mmr-audit`, mirrored as a line of JSON). The run is opened
-before the alias moves and finished after: one left open tells of a process that died in between.
+audit record (a run of the experiment `mmr-audit`, mirrored as a line of JSON).
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mmr.tracking.audit import append_record
-from mmr.tracking.champion import check_alias_may_be_set, check_expected, not_registered, now
+from mmr.tracking.champion import check_alias_may_be_set, check_expected, not_registered
 from mmr.tracking.connection import database_path, store_lock, translated
+from mmr.tracking.mlflow_audit import AuditTrail, record_of
 from mmr.tracking.mlflow_model import log_release_model
 from mmr.tracking.mlflow_runs import write_run
 from mmr.tracking.protocols import (
@@ -37,7 +36,6 @@ AUDIT_EXPERIMENT = "mmr-audit"
 REGISTERED_MODEL = "mmr-retriever"
 _PAGE = 500
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-_AUDIT_TEXT_LENGTH = 4000
 
 
 class MlflowTracking:
@@ -51,12 +49,13 @@ class MlflowTracking:
     def __init__(self, uri: str, *, audit_file: Path | None = None) -> None:
         database = database_path(uri)
         self.uri = f"sqlite:///{database}" if database else uri
-        self._audit_file = audit_file or (database.with_name("audit.jsonl") if database else None)
+        mirror = audit_file or (database.with_name("audit.jsonl") if database else None)
         self._artifacts = database.with_name("mlartifacts") if database else None
         self._experiments: dict[str, str] = {}
         with self._calling("opening the store"), store_lock(self.uri):
             self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self._experiment(EXPERIMENT)
+            self._audit = AuditTrail(self._client, self._experiment(AUDIT_EXPERIMENT), mirror)
 
     def log_run(
         self,
@@ -162,16 +161,18 @@ class MlflowTracking:
             if current == release_id:
                 return self._finish_interrupted(release_id)
             check_expected(release_id, current=current, expected=expected)
-            run_id = self._announce(release_id, action=action, replaced=current, why=why, who=who)
+            run_id = self._audit.announce(
+                release_id, action=action, replaced=current, why=why, who=who
+            )
             if current is not None:
                 self._point(PREVIOUS, current)
             self._point(CHAMPION, release_id)
-            return self._conclude(run_id)
+            return self._conclude(run_id, release_id)
 
     def history(self) -> list[AuditRecord]:
         """See `Registry.history`."""
         with self._calling("reading the audit records"):
-            return [_audit_record(run) for run in self._audit_runs()]
+            return [record_of(run) for run in self._audit.runs()]
 
     @contextmanager
     def _calling(self, doing: str) -> Iterator[None]:
@@ -249,53 +250,17 @@ class MlflowTracking:
             raise not_registered(release_id)
         self._client.set_registered_model_alias(REGISTERED_MODEL, alias, version.version)
 
-    def _announce(
-        self, release_id: str, *, action: Action, replaced: str | None, why: str, who: str
-    ) -> str:
-        tags = {
-            "when": now(),
-            "action": action,
-            "release_id": release_id,
-            "replaced": replaced or "",
-            "why": why[:_AUDIT_TEXT_LENGTH],
-            "who": who[:_AUDIT_TEXT_LENGTH],
-        }
-        run = self._client.create_run(
-            self._experiment(AUDIT_EXPERIMENT), tags=tags, run_name=f"{action} {release_id}"
-        )
-        return str(run.info.run_id)
-
-    def _conclude(self, run_id: str) -> AuditRecord:
-        run = self._client.get_run(run_id)
-        if self.resolve(CANDIDATE) == run.data.tags["release_id"]:
+    def _conclude(self, run_id: str, release_id: str) -> AuditRecord:
+        if self.resolve(CANDIDATE) == release_id:
             self._client.delete_registered_model_alias(REGISTERED_MODEL, CANDIDATE)
-        self._client.set_terminated(run_id, "FINISHED")
-        record = _audit_record(self._client.get_run(run_id))
-        if self._audit_file is not None:
-            append_record(self._audit_file, record)
-        return record
+        return self._audit.finish(run_id)
 
     def _finish_interrupted(self, release_id: str) -> AuditRecord:
         run = next(
-            run for run in self._audit_runs() if run.data.tags.get("release_id") == release_id
+            run for run in self._audit.runs() if run.data.tags.get("release_id") == release_id
         )
-        record = _audit_record(run)
-        return record if record.finished else self._conclude(run.info.run_id)
-
-    def _audit_runs(self) -> Iterator[Any]:
-        """Newest first."""
-        token = None
-        while True:
-            page = self._client.search_runs(
-                [self._experiment(AUDIT_EXPERIMENT)],
-                max_results=_PAGE,
-                order_by=["attributes.start_time DESC"],
-                page_token=token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        record = record_of(run)
+        return record if record.finished else self._conclude(run.info.run_id, release_id)
 
 
 def _or_none(call: Callable[[], Any]) -> Any:
@@ -306,19 +271,6 @@ def _or_none(call: Callable[[], Any]) -> Any:
         if error.error_code in _ABSENT:
             return None
         raise
-
-
-def _audit_record(run: Any) -> AuditRecord:
-    tags = run.data.tags
-    return AuditRecord(
-        when=tags["when"],
-        action=tags["action"],
-        release_id=tags["release_id"],
-        replaced=tags["replaced"] or None,
-        why=tags["why"],
-        who=tags["who"],
-        finished=run.info.status == "FINISHED",
-    )
 
 
 def _iso(milliseconds: int) -> str:

@@ -115,7 +115,7 @@ def test_a_promotion_that_died_after_the_move_is_finished_by_the_next(
     tracking.register(release_id="aaa", release_dir=make_release("aaa"), run_id=None, tags={})
     tracking.set_alias("candidate", "aaa")
 
-    def killed(self: object, run_id: str) -> None:
+    def killed(self: object, run_id: str, release_id: str) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

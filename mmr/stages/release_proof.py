@@ -1,0 +1,94 @@
+"""Proof that a release under construction answers as its trained model does, and golden queries."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TypeVar
+
+from mmr.data.dataset import Dataset
+from mmr.indexing import ProductIndex
+from mmr.release.bundle import GOLDEN, INDEX, QUERY_ENCODER, GoldenQuery, write_golden_queries
+from mmr.release.parity import ParityReport, check_parity
+from mmr.release.query_encoder import OnnxQueryEncoder
+from mmr.types import Float32Array
+
+GOLDEN_QUERIES = 16
+GOLDEN_TOP_K = 10
+PARITY_QUERIES = 200
+
+_T = TypeVar("_T")
+
+
+def prove_answers(data: Dataset, model: Path, draft: Path, fingerprint: str) -> ParityReport:
+    """Compares the exported encoder with the trained one, and writes the golden queries.
+
+    Args:
+        data: The dataset whose queries are asked.
+        model: The trained model.
+        draft: The release under construction, with its query encoder and index.
+        fingerprint: Of the trained model's encoder.
+
+    Raises:
+        ArtifactError: The two encoders differ.
+    """
+    product_index = ProductIndex.open(draft / INDEX, encoder_fingerprint=fingerprint, threads=1)
+    encoder = OnnxQueryEncoder(draft / QUERY_ENCODER)
+    texts = _real_queries(data, product_index)
+    exported = encoder.encode(texts)
+    parity = check_parity(
+        texts=texts,
+        reference=_trained_embeddings(model, texts),
+        exported=exported,
+        products=product_index.vectors(),
+        top_k=GOLDEN_TOP_K,
+    )
+    golden = _evenly(list(range(len(texts))), GOLDEN_QUERIES)
+    write_golden_queries(
+        draft / GOLDEN,
+        _golden_queries([texts[row] for row in golden], encoder, product_index),
+    )
+    return parity
+
+
+def _golden_queries(
+    texts: list[str], encoder: OnnxQueryEncoder, index: ProductIndex
+) -> list[GoldenQuery]:
+    """Each query encoded alone, as serving does it."""
+    golden = []
+    for text in texts:
+        embedding = encoder.encode([text])
+        rows, scores = index.search(embedding, GOLDEN_TOP_K)
+        golden.append(
+            GoldenQuery(
+                text=text,
+                embedding=embedding[0].tolist(),
+                product_ids=[index.product_ids[row] for row in rows[0]],
+                scores=scores[0].tolist(),
+            )
+        )
+    return golden
+
+
+def _real_queries(data: Dataset, index: ProductIndex) -> list[str]:
+    """Queries of the validation split, else of any; product titles where there are too few."""
+    for split in ("validation", None):
+        texts = sorted({str(text) for text in data.queries(split)["query"] if str(text).strip()})
+        if len(texts) >= GOLDEN_QUERIES:
+            return _evenly(texts, PARITY_QUERIES)
+    titles = sorted({title for title in index.titles if title.strip()} - set(texts))
+    return texts + _evenly(titles, GOLDEN_QUERIES - len(texts))
+
+
+def _evenly(values: list[_T], count: int) -> list[_T]:
+    """At most `count` of the values, spread over all of them."""
+    if len(values) <= count:
+        return values
+    return [values[position * len(values) // count] for position in range(count)]
+
+
+def _trained_embeddings(model: Path, texts: list[str]) -> Float32Array:
+    from mmr.stages.embedding import embed_queries
+
+    with tempfile.TemporaryDirectory() as cache:  # fresh: what was kept must not be compared
+        return embed_queries(model, texts, cache=Path(cache))
