@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from mmr.disk import full_disk_message
 from mmr.errors import MmrError
 
 EVENT_PREFIX = "::mmr "
@@ -72,7 +73,7 @@ def step(name: str, metrics: MetricsArtifact | None = None) -> Iterator[Step]:
         name: The component's name.
         metrics: The component's metrics output, if it has one.
     """
-    logging.getLogger().setLevel(logging.WARNING)  # kfp's executor lets every vendor talk
+    logging.disable(logging.INFO)  # kfp's executor lets every vendor talk
     warnings.simplefilter("ignore")
     if os.environ.get(FOLLOWED):
         threading.Thread(target=_end_with_reader, daemon=True).start()
@@ -83,14 +84,23 @@ def step(name: str, metrics: MetricsArtifact | None = None) -> Iterator[Step]:
         yield current
         if metrics is not None and not Path(metrics.path).exists():
             current.log({})
-    except MmrError as error:
-        emit("error", step=name, message=str(error))
-        raise SystemExit(1) from error
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        emit("error", step=name, message=message, traceback=traceback.format_exc())
+        message = _message_for_user(error)
+        if message is not None:
+            emit("error", step=name, message=message)
+            raise SystemExit(1) from error
+        bug = f"{type(error).__name__}: {error}"
+        emit("error", step=name, message=bug, traceback=traceback.format_exc())
         raise
-    emit("end", step=name, seconds=round(time.monotonic() - begin, 1), **current.report)
+    finally:
+        logging.disable(logging.NOTSET)
+    emit("end", step=name, seconds=round(time.monotonic() - begin, 1), report=current.report)
+
+
+def _message_for_user(error: Exception) -> str | None:
+    if isinstance(error, OSError):
+        return full_disk_message(error)
+    return str(error) if isinstance(error, MmrError) else None
 
 
 def emit(event: str, **fields: Any) -> None:

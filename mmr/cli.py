@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 import warnings
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from mmr import __version__
+from mmr.disk import full_disk_message
 from mmr.errors import MmrError
 
 # In the order of the flow: so `mmr --help` reads from the feed to the released search.
@@ -39,8 +38,6 @@ def build_app() -> typer.Typer:
     )
     app.callback()(_root)
     for name in _COMMAND_MODULES:
-        if find_spec(name) is None:  # TEMPORARY
-            continue
         import_module(name).register(app)
     for entry_point in sorted(entry_points(group=_ENTRY_POINT_GROUP), key=lambda e: e.name):
         entry_point.load()(app)
@@ -58,13 +55,10 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        message = full_disk_message(error)
+        if message is None:
             raise
-        place = f" while writing {error.filename}" if error.filename else ""
-        _fail(
-            f"The disk is full{place}. Nothing half-written was left behind. "
-            "Free some space and run the same command again."
-        )
+        _fail(message)
 
 
 def _show_version(wanted: bool) -> None:

@@ -99,7 +99,7 @@ class StepFollower(io.TextIOBase):
         self._current, self._begin = step, self._quiet_since
         self._show(f"▸ {step}")
 
-    def _on_end(self, *, step: str, seconds: float, **report: Any) -> None:
+    def _on_end(self, *, step: str, seconds: float, report: dict[str, Any]) -> None:
         self._end("done", report)
 
     def _on_error(self, *, step: str, message: str, traceback: str | None = None) -> None:
@@ -112,8 +112,8 @@ class StepFollower(io.TextIOBase):
     def _on_killed(self, step: str) -> None:
         self._end("failed", {})
         raise PipelineFailedError(
-            f"step {step} was killed, perhaps for want of memory. "
-            "Run the same command again: it resumes where it stopped."
+            f"step {step} was killed, perhaps for want of memory. Run the same command again: it "
+            f"resumes where it stopped. What it said is in {self._log.name}"
         )
 
     def _settle_reused(self, name: str) -> None:

@@ -26,6 +26,8 @@ from pipelines.summary import RunSummary, previous_dataset, summarise
 from serving.settings import ServeSettings
 from serving.triton_venv import TritonVenv
 
+_LOG_WIDTH = 110  # characters of a table where there is no terminal to ask
+
 
 @dataclass(frozen=True)
 class RunRequest:
@@ -59,7 +61,8 @@ def launch(request: RunRequest) -> RunSummary:
         MmrError: The request is wrong, or a step failed; the message says what to do.
     """
     begin = time.monotonic()
-    console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+    width = None if sys.stdout.isatty() else _LOG_WIDTH
+    console = Console(file=sys.stdout, soft_wrap=True, highlight=False, width=width)
     settings = _settings(request)
     source = read_source(request.source)
     if request.deploy:

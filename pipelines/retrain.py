@@ -148,6 +148,7 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
                     model=fused.outputs["model"],
                     index=index.outputs["index"],
                     gate=gate.outputs["gate"],
+                    validation=validated.outputs["validation"],
                     settings=release_settings,
                     lineage=lineage,
                     workspace=workspace,

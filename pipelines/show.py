@@ -94,5 +94,9 @@ def _show_decision(summary: RunSummary, console: Console) -> None:
     if summary.release_id is None:
         console.print("release: none was built")
     else:
-        state = "serves now" if summary.deployed else "is registered, but does not serve"
+        state = (
+            "serves now"
+            if summary.deployed
+            else f"waits for you: `mmr deploy {summary.release_id}` puts it into production"
+        )
         console.print(f"release: [bold]{summary.release_id}[/] {state}")

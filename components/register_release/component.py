@@ -11,6 +11,7 @@ def register_release(
     model: dsl.Input[dsl.Model],
     index: dsl.Input[dsl.Artifact],
     gate: dsl.Input[dsl.Artifact],
+    validation: dsl.Input[dsl.Artifact],
     settings: str,
     lineage: str,
     workspace: str,
@@ -23,6 +24,7 @@ def register_release(
         model: Model written by `train_fusion`.
         index: Directory written by `build_index`.
         gate: Directory written by `evaluate_gate`.
+        validation: Directory written by `validate_data`; its record becomes evidence.
         settings: All settings of the run, as JSON.
         lineage: `git_revision` and `dataset_revision`, as JSON.
         workspace: Workspace directory; the release appears below its `releases/`.
@@ -45,10 +47,13 @@ def register_release(
             model=Path(model.path),
             index=Path(index.path),
             gate=Path(gate.path),
+            validation=Path(validation.path),
             settings=json.loads(settings),
             releases=Workspace.open(Path(workspace), create=True).releases,
             registry=open_tracking(tracking_uri),
             **json.loads(lineage),
         )
+        current.log(record.as_metrics())
         current.note(release_id=record.release_id)
-    return record.release_id
+        release_id: str = record.release_id
+    return release_id

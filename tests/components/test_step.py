@@ -1,5 +1,6 @@
 """What surrounds the one stage call of every component."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def test_metrics_reach_the_metadata_the_file_and_the_last_event(
     assert json.loads(Path(metrics.path).read_text()) == {"recall": 0.99}
     start, end = _events(capsys.readouterr().out)
     assert start == {"event": "start", "step": "build_index"}
-    assert (end["event"], end["recall"], end["kind"]) == ("end", 0.99, "flat")
+    assert (end["event"], end["report"]) == ("end", {"recall": 0.99, "kind": "flat"})
 
 
 def test_metrics_file_is_written_when_a_step_has_none_to_log(tmp_path: Path) -> None:
@@ -59,6 +60,14 @@ def test_error_for_the_user_is_one_event_and_exit_status_1(
         "step": "import_data",
         "message": "feed.csv line 7 has no title. Mend it.",
     }
+
+
+def test_full_disk_is_an_error_for_the_user(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), step("build_index"):
+        raise OSError(errno.ENOSPC, "No space left on device", "index.faiss")
+
+    message = str(_events(capsys.readouterr().out)[-1]["message"])
+    assert message.startswith("The disk is full while writing index.faiss.")
 
 
 def test_bug_is_announced_and_raised(capsys: pytest.CaptureFixture[str]) -> None:

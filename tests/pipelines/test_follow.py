@@ -42,7 +42,7 @@ def test_lines_of_a_step_are_shown_and_those_of_the_orchestrator_are_not() -> No
     screen.follower.write("07:00 - INFO - Executing task 'first'\n    [KFP Executor]: input\n")
     screen.event(event="start", step="first")
     screen.follower.write("    epoch 1\n")
-    screen.event(event="end", step="first", seconds=2.0)
+    screen.event(event="end", step="first", seconds=2.0, report={})
     screen.follower.write("07:01 - INFO - Task 'first' finished\n")
 
     assert screen.lines[:2] == ["▸ first", "  epoch 1"]
@@ -71,7 +71,7 @@ def test_steps_before_the_first_that_runs_were_reused_and_others_are_left_open()
 def test_a_finished_run_settles_what_ran_what_was_reused_and_what_was_skipped() -> None:
     screen = Screen()
     screen.event(event="start", step="third")
-    screen.event(event="end", step="third", seconds=1.0, decision="reject")
+    screen.event(event="end", step="third", seconds=1.0, report={"decision": "reject"})
 
     assert screen.statuses() == {
         "first": "reused",
@@ -85,7 +85,7 @@ def test_a_finished_run_settles_what_ran_what_was_reused_and_what_was_skipped() 
 def test_what_a_step_reports_is_kept() -> None:
     screen = Screen()
     screen.event(event="start", step="third")
-    screen.event(event="end", step="third", seconds=1.0, decision="hold", ndcg=0.5)
+    screen.event(event="end", step="third", seconds=1.0, report={"decision": "hold", "ndcg": 0.5})
 
     assert screen.follower.finish()[3].report == {"decision": "hold", "ndcg": 0.5}
 

@@ -1,0 +1,225 @@
+"""The whole workflow for real: generated feed, KFP's local runner, MLflow on SQLite, Triton.
+
+One run is killed in training, started again, and goes through to searches; then it is repeated.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.triton_venv import TritonVenv
+
+SOURCE = "showroom:products=160,queries=160,seed=7"
+BEFORE_THE_GATE = (
+    "import_data",
+    "validate_data",
+    "train_text_only",
+    "finetune_vision",
+    "align_queries",
+    "train_fusion",
+)
+# The baseline hardly learns, so that a minute of training is enough to be better than it and the
+# way through the gate can be tested; what a gain is worth is the business of other tests.
+SETTINGS = """
+model:
+  vision: {height: 32, width: 32}
+text_only:
+  loop: {steps: 400, learning_rate: 0.0000001, validate_every: 50, patience: 100,
+         checkpoint_every: 10, backbone_learning_rate: 0}
+vision:
+  loop: {steps: 10, validate_every: 10}
+  batch_size: 32
+align:
+  loop: {steps: 30, learning_rate: 0.001, validate_every: 10}
+fusion:
+  loop: {steps: 60, learning_rate: 0.001, validate_every: 20}
+gate: {confidence: 0.6, max_p: 0.4, slice_margin: 1.0, resamples: 999}
+"""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """One workspace and how to run mmr in it."""
+
+    directory: Path
+    port_base: int
+
+    @property
+    def workspace(self) -> Path:
+        return self.directory / "workspace"
+
+    def command(self) -> list[str]:
+        settings = self.directory / "settings.yaml"
+        settings.write_text(SETTINGS, encoding="utf-8")
+        return [
+            *(sys.executable, "-m", "mmr", "run", SOURCE, "--preset", str(settings)),
+            *("--workspace", str(self.workspace), "--port-base", str(self.port_base)),
+        ]
+
+    def run(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(), capture_output=True, text=True, check=False)
+
+    def last_summary(self) -> dict[str, Any]:
+        file = max(self.workspace.glob("runs/*/summary.json"))
+        summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return summary
+
+
+@dataclass(frozen=True)
+class KilledRun:
+    """What a killed run left behind."""
+
+    processes: list[int]
+    directories: set[Path]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    TritonVenv.locate()  # `make test` builds it
+    shop = Shop(tmp_path_factory.mktemp("shop"), _free_port_base())
+    yield shop
+    subprocess.run(
+        [sys.executable, "-m", "mmr", "serve", "--stop", "--workspace", str(shop.workspace)],
+        check=False,
+        capture_output=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def killed(shop: Shop) -> KilledRun:
+    process = subprocess.Popen(shop.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    checkpoints = shop.workspace / "cache" / "checkpoints"
+    _wait_for(lambda: any(checkpoints.glob("*.pt")), seconds=200)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with contextlib.suppress(TimeoutError):
+        _wait_for(lambda: not _processes_in(shop.workspace), seconds=20)
+    artifacts = shop.workspace / "pipeline-runs" / "artifacts"
+    return KilledRun(
+        processes=_processes_in(shop.workspace),
+        directories=set(artifacts.glob("*/train-text-only/model")),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(shop: Shop, killed: KilledRun) -> subprocess.CompletedProcess[str]:
+    return shop.run()
+
+
+@pytest.fixture(scope="module")
+def first(shop: Shop, finished: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return shop.last_summary()
+
+
+@pytest.mark.timeout(600)
+def test_killed_run_leaves_no_process_and_no_half_written_model(killed: KilledRun) -> None:
+    assert killed.processes == []
+    assert killed.directories == set()
+
+
+@pytest.mark.timeout(600)
+def test_run_after_a_kill_resumes_in_the_middle_of_the_training(
+    shop: Shop, first: dict[str, Any]
+) -> None:
+    status = {step["name"]: step["status"] for step in first["steps"]}
+    assert status["import_data"] == status["validate_data"] == "reused"
+    assert status["train_text_only"] == "done"
+
+    (model,) = shop.workspace.glob("pipeline-runs/artifacts/*/train-text-only/model")
+    training = json.loads((model / "training.json").read_text(encoding="utf-8"))
+    log = max(shop.workspace.glob("runs/*/pipeline.log")).read_text(encoding="utf-8")
+    assert training["steps"] == 400
+    assert "text_only: 400/400" in log
+    assert not list((shop.workspace / "cache" / "checkpoints").glob("*.pt"))
+
+
+@pytest.mark.timeout(600)
+def test_release_that_the_gate_promoted_answers_the_example_searches(
+    shop: Shop, first: dict[str, Any]
+) -> None:
+    assert first["gate"]["decision"] == "promote"
+    assert first["deployed"]
+    assert (shop.workspace / "releases" / first["release_id"] / "release.json").is_file()
+    assert len(first["searches"]) == 3
+    assert {search["release_id"] for search in first["searches"]} == {first["release_id"]}
+    assert all(len(search["hits"]) == 3 for search in first["searches"])
+
+
+@pytest.mark.timeout(600)
+def test_summary_shows_what_a_person_wants_to_know(
+    first: dict[str, Any], finished: subprocess.CompletedProcess[str]
+) -> None:
+    shown = finished.stdout
+
+    for text in (
+        "160 products",
+        "ndcg_at_10",
+        "text-only",
+        "fused",
+        "promote",
+        "recall@100",
+        first["release_id"],
+        first["searches"][0]["query"],
+        "report.html",
+        "sqlite:///",
+    ):
+        assert text in shown
+    assert "Traceback" not in shown + finished.stderr
+    assert "KFP Executor" not in shown
+    assert Path(first["report"]).is_file()
+
+
+@pytest.mark.timeout(600)
+def test_unchanged_run_is_answered_from_the_step_cache_up_to_the_gate(
+    shop: Shop, first: dict[str, Any]
+) -> None:
+    again = shop.run()
+    assert again.returncode == 0, again.stdout + again.stderr
+    second = shop.last_summary()
+
+    status = {step["name"]: step["status"] for step in second["steps"]}
+    assert [status[name] for name in BEFORE_THE_GATE] == ["reused"] * len(BEFORE_THE_GATE)
+    assert second["gate"]["decision"] == "hold"  # it is the champion itself
+    assert not second["deployed"]
+    assert {search["release_id"] for search in second["searches"]} == {first["release_id"]}
+
+
+def _free_port_base() -> int:
+    """A port that is free together with the next two."""
+    for base in range(18_000 + os.getpid() % 1000 * 10, 60_000, 10):
+        with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
+            for port in range(base, base + 3):
+                probe = sockets.enter_context(socket.socket())
+                probe.bind(("127.0.0.1", port))
+            return base
+    raise RuntimeError("no three free ports in a row")
+
+
+def _processes_in(directory: Path) -> list[int]:
+    """Processes that were started with a path below a directory among their arguments."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and str(directory) in (entry / "cmdline").read_text():
+                found.append(int(entry.name))
+    return found
+
+
+def _wait_for(condition: Any, *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so within {seconds:.0f} s")
+        time.sleep(0.05)
