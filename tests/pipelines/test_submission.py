@@ -1,0 +1,160 @@
+"""What `mmr run` checks and passes on before any work starts."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from filelock import FileLock
+
+from mmr.config.run import RunSettings
+from mmr.data.writer import new_dataset
+from mmr.errors import ArtifactError, ConfigError, DataContractError
+from mmr.workspace import Workspace
+from pipelines.launch import RunRequest, launch
+from pipelines.local import run_locally
+from pipelines.retrain import compile_ir, retrain
+from pipelines.submission import Source, code_version, read_source, retrain_arguments
+from pipelines.summary import previous_dataset
+from serving.settings import ServeSettings
+
+PRODUCT = {"product_id": "p1", "title": "white wardrobe", "description": "", "image": None}
+QUERIES = pd.DataFrame({"query_id": ["q1"], "query": ["wardrobe"], "kind": [""], "split": [""]})
+JUDGEMENTS = pd.DataFrame({"query_id": ["q1"], "product_id": ["p1"], "grade": [1]})
+
+
+def _write_dataset(path: Path, *, judgements: pd.DataFrame = JUDGEMENTS) -> Path:
+    with new_dataset(path, attributes={}) as writer:
+        writer.add_products([PRODUCT])
+        writer.set_queries(QUERIES)
+        writer.set_judgements(judgements)
+        writer.finish(name="shop", prepared=None)
+    return path
+
+
+def _arguments(workspace: Workspace, *, champion: str | None = None) -> dict[str, str]:
+    return retrain_arguments(
+        Source(text="showroom:products=10", revision="r1", name="showroom"),
+        settings=RunSettings(),
+        workspace=workspace,
+        tracking_uri=workspace.tracking_uri,
+        champion=champion,
+        previous_dataset=None,
+        serve=ServeSettings(),
+        deploy=False,
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace.open(tmp_path / "workspace", create=True)
+
+
+def test_arguments_are_exactly_the_parameters_of_the_pipeline(workspace: Workspace) -> None:
+    arguments = _arguments(workspace)
+
+    assert set(arguments) == set(retrain.component_spec.inputs)
+    assert {type(value) for value in arguments.values()} == {str}
+
+
+def test_every_settings_argument_is_json_of_that_step_alone(workspace: Workspace) -> None:
+    arguments = _arguments(workspace)
+
+    vision = json.loads(arguments["vision_settings"])
+    assert vision == RunSettings().vision_stage.model_dump(mode="json")
+    assert "gate" not in vision
+
+
+def test_other_content_of_a_dataset_has_another_revision(tmp_path: Path) -> None:
+    first = read_source(str(_write_dataset(tmp_path / "a")))
+    better = JUDGEMENTS.assign(grade=2)
+    second = read_source(str(_write_dataset(tmp_path / "b", judgements=better)))
+    copy = read_source(str(_write_dataset(tmp_path / "c")))
+
+    assert first.revision != second.revision
+    assert first.revision == copy.revision
+
+
+def test_other_content_of_a_feed_has_another_revision(tmp_path: Path) -> None:
+    feed = tmp_path / "products.csv"
+    feed.write_text("product_id,title\n1,chair\n")
+    before = read_source(str(feed)).revision
+    feed.write_text("product_id,title\n1,table\n")
+
+    assert read_source(str(feed)).revision != before
+
+
+def test_dataset_without_judgements_is_refused_before_any_work(tmp_path: Path) -> None:
+    dataset = _write_dataset(tmp_path / "shop", judgements=JUDGEMENTS.iloc[:0])
+
+    with pytest.raises(DataContractError, match="has no judgements, so nothing can be trained"):
+        read_source(str(dataset))
+
+
+def test_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataContractError, match="does not exist"):
+        read_source(str(tmp_path / "nothing"))
+
+
+def test_champion_whose_release_is_gone_is_an_error_not_a_run_without_champion(
+    workspace: Workspace,
+) -> None:
+    with pytest.raises(ArtifactError, match="names release abc as champion"):
+        _arguments(workspace, champion="abc")
+
+
+def test_champion_is_passed_as_its_directory(workspace: Workspace) -> None:
+    (workspace.releases / "abc").mkdir(parents=True)
+
+    assert _arguments(workspace, champion="abc")["champion"] == str(workspace.releases / "abc")
+    assert _arguments(workspace)["champion"] == ""
+
+
+def test_code_version_is_stable() -> None:
+    assert code_version() == code_version()
+
+
+def test_workspace_of_another_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "workspace.json").write_text('{"format_version": 99}')
+
+    with pytest.raises(ArtifactError, match="workspace of format 99"):
+        launch(_request(tmp_path))
+
+
+def test_two_runs_in_one_workspace_are_refused(workspace: Workspace) -> None:
+    with (
+        FileLock(workspace.path / "run.lock"),
+        pytest.raises(ArtifactError, match="Another `mmr run` works"),
+    ):
+        launch(_request(workspace.path))
+
+
+def test_path_that_the_local_runner_would_rewrite_is_refused(tmp_path: Path) -> None:
+    workspace = Workspace.open(tmp_path / "python3-shop", create=True)
+
+    with pytest.raises(ConfigError, match="Choose a path without it"):
+        run_locally(
+            compile_ir(retrain),
+            _arguments(workspace),
+            workspace=workspace,
+            log=tmp_path / "log",
+            show=lambda line: None,
+        )
+
+
+def test_first_run_has_no_previous_dataset(workspace: Workspace) -> None:
+    assert previous_dataset(workspace, "r1") is None
+
+
+def test_summary_of_another_version_is_passed_over(workspace: Workspace) -> None:
+    directory = workspace.runs / "20260101T000000Z"
+    directory.mkdir(parents=True)
+    (directory / "summary.json").write_text('{"from": "another version"}')
+
+    assert previous_dataset(workspace, "r1") is None
+
+
+def _request(workspace: Path) -> RunRequest:
+    return RunRequest(
+        source="showroom:products=10", preset="quick", workspace=workspace, deploy=False
+    )
