@@ -97,6 +97,6 @@ def _show_decision(summary: RunSummary, console: Console) -> None:
         state = (
             "serves now"
             if summary.deployed
-            else f"waits for you: `mmr deploy {summary.release_id}` puts it into production"
+            else f"waits for you: `mmr deploy {summary.release_id} --workspace {summary.workspace}`"
         )
         console.print(f"release: [bold]{summary.release_id}[/] {state}")
