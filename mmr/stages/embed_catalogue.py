@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from mmr.atomic import new_directory, write_json
 from mmr.data.dataset import Dataset
 from mmr.release.fingerprint import encoder_fingerprint
-from mmr.stages.embedding import embed_products
+from mmr.stages.embedding import embed_products, embed_queries
 
 FORMAT_VERSION = 1
 
@@ -43,7 +43,8 @@ def embed_catalogue(*, dataset: Path, model: Path, out: Path, cache: Path) -> Em
         dataset: A prepared dataset.
         model: A model directory.
         out: Directory to write: `vectors.npy` float32 `(products, dim)`, `products.parquet`
-            (ids, titles, coverage; row for row), `vectors.json` (encoder fingerprint, counts).
+            (ids, titles, coverage; row for row), `queries.npy` (validation queries, on which the
+            index's recall is measured), `vectors.json` (encoder fingerprint, counts).
         cache: Content-addressed results; vectors that the gate computed are taken from there.
     """
     opened = Dataset(dataset)
@@ -52,7 +53,9 @@ def embed_catalogue(*, dataset: Path, model: Path, out: Path, cache: Path) -> Em
     products = opened.product_table(["product_id", "title"])
     products = products.append_column("has_text", pa.array(embedded.has_text))
     products = products.append_column("has_image", pa.array(embedded.has_image))
+    queries = embed_queries(model, opened.queries("validation")["query"].tolist(), cache=cache)
     with new_directory(out, replace=True) as scratch:
+        np.save(scratch / "queries.npy", queries)
         np.save(scratch / "vectors.npy", np.asarray(embedded.vectors))
         pq.write_table(products, scratch / "products.parquet")
         write_json(

@@ -13,8 +13,9 @@ from mmr.models.storage import load_retriever
 from mmr.stages.features import image_features, product_features, query_features
 from mmr.stages.training_data import open_catalogue, open_judged, validation_scorer
 from mmr.stages.training_run import StageReport, StageRun, train_parts
+from mmr.training.fusion_objective import FusionObjective
 from mmr.training.loop import FitResult
-from mmr.training.objectives import FusionObjective, TrainingInputs
+from mmr.training.objectives import TrainingInputs
 from mmr.training.text_source import KeptText
 
 _BLOCK = 8_192

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 
 from mmr.config.training import (
     AlignStageSettings,
-    FusionStageSettings,
     LossSettings,
     TextOnlyStageSettings,
     VisionStageSettings,
@@ -190,7 +190,7 @@ def alignment_loss(
     has_text: Tensor,
     has_image: Tensor,
     scale: Tensor,
-    settings: AlignStageSettings | FusionStageSettings,
+    settings: AlignStageSettings,
 ) -> Tensor:
     """Query against text, against image, and against their mean, each over products that have it.
 
@@ -202,103 +202,47 @@ def alignment_loss(
         has_text: `(products,)`, bool.
         has_image: `(products,)`, bool.
         scale: Scalar.
-        settings: Of stage B; of stage C, where only the two single-modality losses are kept.
+        settings: Of stage B.
     """
-    weights = settings.loss.grade_weights
-
-    def single(embedding: Tensor, present: Tensor) -> Tensor:
-        return query_product_loss(
-            query, embedding[present], grades[:, present], scale=scale, grade_weights=weights
-        )
-
-    if isinstance(settings, FusionStageSettings):
-        return single(text, has_text) + single(image, has_image)
-    stage = settings.stage
+    stage, weights = settings.stage, settings.loss.grade_weights
+    text_loss, image_loss = single_modality_losses(
+        query,
+        text,
+        image,
+        grades,
+        has_text=has_text,
+        has_image=has_image,
+        scale=scale,
+        grade_weights=weights,
+    )
     mixed = text * has_text.unsqueeze(1) + image * has_image.unsqueeze(1)
     mean = torch.nn.functional.normalize(mixed, dim=-1)
     joint = query_product_loss(query, mean, grades, scale=scale, grade_weights=weights)
-    return (
-        single(text, has_text)
-        + stage.image_weight * single(image, has_image)
-        + stage.joint_weight * joint
-    )
+    return text_loss + stage.image_weight * image_loss + stage.joint_weight * joint
 
 
-class FusionObjective:
-    """Stage C: the query against the fused product, stage B's losses kept as auxiliary.
+def single_modality_losses(
+    query: Tensor,
+    text: Tensor,
+    image: Tensor,
+    grades: Tensor,
+    *,
+    has_text: Tensor,
+    has_image: Tensor,
+    scale: Tensor,
+    grade_weights: Mapping[int, float],
+) -> tuple[Tensor, Tensor]:
+    """Query against text and query against image, each over the products that have it.
 
-    The backbones are frozen and their features kept; heads and fusion learn. Some products are
-    shown without their text or image, so that a missing modality is a case the fusion knows.
-
-    Args:
-        retriever: Heads and fusion are trained in place.
-        inputs: Data.
-        image_features: `(products, features)`, of the frozen vision backbone.
-        settings: Batch sizes, loss weights, dropout shares.
-
-    Source: "Beyond Text" (arXiv:2603.04836), modality fusion network; auxiliary losses as in
-    Que2Search's gradient blending (doi 10.1145/3447548.3467127).
+    Arguments as in `alignment_loss`.
     """
 
-    def __init__(
-        self,
-        retriever: Retriever,
-        inputs: TrainingInputs,
-        image_features: Tensor,
-        settings: FusionStageSettings,
-    ) -> None:
-        self._retriever, self._inputs, self._settings = retriever, inputs, settings
-        self._image_features = image_features
-        self.scale = LearntScale(settings.loss).to(retriever.device)
-        self._batches = QueryBatches(
-            inputs.judged,
-            products=len(inputs.catalogue),
-            settings=settings.stage.batch,
-            seed=settings.seed,
+    def single(embedding: Tensor, present: Tensor) -> Tensor:
+        return query_product_loss(
+            query, embedding[present], grades[:, present], scale=scale, grade_weights=grade_weights
         )
 
-    def __call__(self, step: int) -> Tensor:
-        """The loss of one step, a scalar."""
-        batch = self._batches(step)
-        retriever, stage = self._retriever, self._settings.stage
-        device = retriever.device
-        rows = torch.from_numpy(batch.products).to(self._image_features.device)
-        query = retriever.query_head(self._inputs.text.queries(batch.queries))
-        text = retriever.text_head(self._inputs.text.products(batch.products))
-        image = retriever.image_head(self._image_features[rows].to(device))  # type: ignore[misc]
-        has_text = torch.from_numpy(self._inputs.catalogue.has_text[batch.products]).to(device)
-        has_image = torch.from_numpy(self._inputs.catalogue.has_image[batch.products]).to(device)
-        shown_text, shown_image = self._dropped(has_text, has_image)
-        fused = retriever.fusion(text, image, has_text=shown_text, has_image=shown_image)
-        grades = batch.grades.to(device)
-        loss = query_product_loss(
-            query,
-            fused,
-            grades,
-            scale=self.scale(),
-            grade_weights=self._settings.loss.grade_weights,
-        )
-        if stage.auxiliary_weight:
-            loss = loss + stage.auxiliary_weight * alignment_loss(
-                query,
-                text,
-                image,
-                grades,
-                has_text=has_text,
-                has_image=has_image,
-                scale=self.scale(),
-                settings=self._settings,
-            )
-        return loss
-
-    def _dropped(self, has_text: Tensor, has_image: Tensor) -> tuple[Tensor, Tensor]:
-        """Hides a modality of some products that have both."""
-        stage = self._settings.stage
-        draw = torch.rand(len(has_text), device=has_text.device)
-        both = has_text & has_image
-        hide_text = both & (draw < stage.text_dropout)
-        hide_image = both & (draw > 1 - stage.image_dropout)
-        return has_text & ~hide_text, has_image & ~hide_image
+    return single(text, has_text), single(image, has_image)
 
 
 def load_pixels(

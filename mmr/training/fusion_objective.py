@@ -1,0 +1,90 @@
+"""The loss of stage C: the query against the fused product."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mmr.config.training import FusionStageSettings
+from mmr.models.retriever import Retriever
+from mmr.training.data import QueryBatches
+from mmr.training.losses import query_product_loss
+from mmr.training.objectives import LearntScale, TrainingInputs, single_modality_losses
+
+
+class FusionObjective:
+    """Stage C: the query against the fused product, stage B's losses kept as auxiliary.
+
+    The backbones are frozen and their features kept; heads and fusion learn. Some products are
+    shown without their text or image, so that a missing modality is a case the fusion knows.
+
+    Args:
+        retriever: Heads and fusion are trained in place.
+        inputs: Data.
+        image_features: `(products, features)`, of the frozen vision backbone.
+        settings: Batch sizes, loss weights, dropout shares.
+
+    Source: "Beyond Text" (arXiv:2603.04836), modality fusion network; auxiliary losses as in
+    Que2Search's gradient blending (doi 10.1145/3447548.3467127).
+    """
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        inputs: TrainingInputs,
+        image_features: Tensor,
+        settings: FusionStageSettings,
+    ) -> None:
+        self._retriever, self._inputs, self._settings = retriever, inputs, settings
+        self._image_features = image_features
+        self.scale = LearntScale(settings.loss).to(retriever.device)
+        self._batches = QueryBatches(
+            inputs.judged,
+            products=len(inputs.catalogue),
+            settings=settings.stage.batch,
+            seed=settings.seed,
+        )
+
+    def __call__(self, step: int) -> Tensor:
+        """The loss of one step, a scalar."""
+        batch = self._batches(step)
+        retriever, stage = self._retriever, self._settings.stage
+        device = retriever.device
+        rows = torch.from_numpy(batch.products).to(self._image_features.device)
+        query = retriever.query_head(self._inputs.text.queries(batch.queries))
+        text = retriever.text_head(self._inputs.text.products(batch.products))
+        image = retriever.image_head(self._image_features[rows].to(device))  # type: ignore[misc]
+        has_text = torch.from_numpy(self._inputs.catalogue.has_text[batch.products]).to(device)
+        has_image = torch.from_numpy(self._inputs.catalogue.has_image[batch.products]).to(device)
+        shown_text, shown_image = self._dropped(has_text, has_image)
+        fused = retriever.fusion(text, image, has_text=shown_text, has_image=shown_image)
+        grades = batch.grades.to(device)
+        loss = query_product_loss(
+            query,
+            fused,
+            grades,
+            scale=self.scale(),
+            grade_weights=self._settings.loss.grade_weights,
+        )
+        if stage.auxiliary_weight:
+            text_loss, image_loss = single_modality_losses(
+                query,
+                text,
+                image,
+                grades,
+                has_text=has_text,
+                has_image=has_image,
+                scale=self.scale(),
+                grade_weights=self._settings.loss.grade_weights,
+            )
+            loss = loss + stage.auxiliary_weight * (text_loss + image_loss)
+        return loss
+
+    def _dropped(self, has_text: Tensor, has_image: Tensor) -> tuple[Tensor, Tensor]:
+        """Hides a modality of some products that have both."""
+        stage = self._settings.stage
+        draw = torch.rand(len(has_text), device=has_text.device)
+        both = has_text & has_image
+        hide_text = both & (draw < stage.text_dropout)
+        hide_image = both & (draw > 1 - stage.image_dropout)
+        return has_text & ~hide_text, has_image & ~hide_image
