@@ -77,22 +77,34 @@ class ModelRepository:
         Raises:
             ServingError: `active.json` cannot be read.
         """
+        record = self._record()
+        return record and record[0]
+
+    def _record(self) -> tuple[ActiveVersion, int] | None:
+        """What serves, and the highest version number that was ever given."""
         if not self._active.is_file():
             return None
         try:
             record = json.loads(self._active.read_text(encoding="utf-8"))
-            return ActiveVersion(int(record["version"]), str(record["release_id"]))
+            active = ActiveVersion(int(record["version"]), str(record["release_id"]))
+            return active, int(record.get("highest_version", active.version))
         except (ValueError, KeyError, TypeError) as error:
             raise ServingError(
                 f"{self._active} is damaged. Remove it and deploy a release: `mmr deploy RELEASE`."
             ) from error
 
     def set_active(self, active: ActiveVersion | None) -> None:
-        """Records what serves; a restarted server loads exactly that."""
+        """Records what serves; a restarted server loads exactly that.
+
+        The highest number ever given stays on record: a number withdrawn is never given again.
+        """
         if active is None:
             self._active.unlink(missing_ok=True)
         else:
-            write_json(self._active, {"format_version": 1, **asdict(active)})
+            highest = max(self.next_version() - 1, active.version)
+            write_json(
+                self._active, {"format_version": 1, **asdict(active), "highest_version": highest}
+            )
 
     def versions(self, model: str) -> list[int]:
         """The version numbers of a model, ascending."""
@@ -102,10 +114,28 @@ class ModelRepository:
         return sorted(int(path.name) for path in directory.iterdir() if path.name.isdigit())
 
     def next_version(self) -> int:
-        """A number above all that are there."""
-        active = self.active()
+        """A number above all that are there or were ever active."""
+        record = self._record()
         taken = [version for model in MODELS for version in self.versions(model)]
-        return 1 + max([active.version if active else 0, *taken])
+        return 1 + max([record[1] if record else 0, *taken])
+
+    def release_ids(self) -> dict[int, str]:
+        """The release of every version that both models have, by version number."""
+        whole = set.intersection(*(set(self.versions(model)) for model in MODELS))
+        found = {}
+        for version in sorted(whole):
+            manifest = self.path / SEARCH / str(version) / "release" / "release.json"
+            try:
+                found[version] = str(json.loads(manifest.read_text(encoding="utf-8"))["release_id"])
+            except (OSError, ValueError, KeyError, TypeError):
+                continue  # no version that anything should return to
+        return found
+
+    def version_of(self, release_id: str) -> int | None:
+        """The newest version that holds a release, or None."""
+        return max(
+            (v for v, held in self.release_ids().items() if held == release_id), default=None
+        )
 
     def add(
         self,

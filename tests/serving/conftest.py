@@ -3,9 +3,12 @@
 import json
 import os
 import socket
+import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmr.config.index import IndexConfig
+from mmr.errors import ServingError
 from mmr.hashing import sha256_directory
 from mmr.indexing import ProductIndex, build_product_index
 from mmr.release.bundle import GoldenQuery, seal, write_golden_queries
@@ -20,6 +24,7 @@ from mmr.release.query_encoder import OnnxQueryEncoder
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving import launcher
+from serving.client import SearchClient
 from serving.deploy import deploy
 from serving.process import RunningServer
 from serving.settings import ModelSettings, ServeSettings
@@ -142,6 +147,42 @@ def workspace(
     workspace = Workspace.open(tmp_path_factory.mktemp("workspace"), create=True)
     yield workspace
     launcher.shut_down(workspace, grace_s=serve_settings.stop_grace_s)
+
+
+class Customers:
+    """Search without a pause from three threads while the block runs."""
+
+    def __init__(self, url: str) -> None:
+        self.answered: Counter[str] = Counter()
+        self.failures: list[str] = []
+        self._url, self._done = url, threading.Event()
+        self._threads = [threading.Thread(target=self._search) for _ in range(3)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _search(self) -> None:
+        with SearchClient(self._url) as client:
+            while not self._done.is_set():
+                try:
+                    answer = client.search("red sofa", 5)
+                except ServingError as error:
+                    self.failures.append(str(error))
+                    continue
+                seeds = {hit.product_id.split("-")[0] for hit in answer.hits}
+                self.answered[f"{answer.release_id} {sorted(seeds)} {len(answer.hits)}"] += 1
+
+
+@pytest.fixture
+def customers() -> type[Customers]:
+    return Customers
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -2,11 +2,9 @@
 
 import json
 import shutil
-import threading
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -63,45 +61,14 @@ def test_deployment_serves_the_release_and_moves_the_champion(
     assert (registry.history()[0].why, registry.history()[0].who) == ("first", "tester")
 
 
-class Customers:
-    """Search without a pause from three threads while the block runs."""
-
-    def __init__(self, url: str) -> None:
-        self.answered: Counter[str] = Counter()
-        self.failures: list[str] = []
-        self._url, self._done = url, threading.Event()
-        self._threads = [threading.Thread(target=self._search) for _ in range(3)]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _search(self) -> None:
-        with SearchClient(self._url) as client:
-            while not self._done.is_set():
-                try:
-                    answer = client.search("red sofa", 5)
-                except ServingError as error:
-                    self.failures.append(str(error))
-                    continue
-                seeds = {hit.product_id.split("-")[0] for hit in answer.hits}
-                self.answered[f"{answer.release_id} {sorted(seeds)} {len(answer.hits)}"] += 1
-
-
 def test_swaps_under_load_lose_no_request_and_mix_no_release(
-    deploy_here: Deploy, release_a: Path, release_b: Path
+    deploy_here: Deploy, release_a: Path, release_b: Path, customers: Callable[[str], Any]
 ) -> None:
-    with Customers(deploy_here(release_a).grpc_url) as customers:
+    with customers(deploy_here(release_a).grpc_url) as load:
         reports = [deploy_here(release) for release in (release_b, release_a, release_b)]
 
-    assert not customers.failures
-    assert set(customers.answered) == {f"{release_a.name} ['1'] 5", f"{release_b.name} ['2'] 5"}
+    assert not load.failures
+    assert set(load.answered) == {f"{release_a.name} ['1'] 5", f"{release_b.name} ['2'] 5"}
     versions = [report.version for report in reports]
     assert versions == sorted(set(versions))
     assert serving_release(reports[-1]) == release_b.name
@@ -141,19 +108,20 @@ def test_release_that_answers_otherwise_than_recorded_gets_no_traffic(
     make_release: Callable[..., Path],
     release_a: Path,
     release_b: Path,
+    customers: Callable[[str], Any],
 ) -> None:
     wrong = make_release(3, golden_from=release_b)
     registry.register(release_id=wrong.name, release_dir=wrong, run_id=None, tags={})
     before = deploy_here(release_a)
 
     with (
-        Customers(before.grpc_url) as customers,
+        customers(before.grpc_url) as load,
         pytest.raises(ServingError, match=r"failed its 10 golden queries.*cosine distance"),
     ):
         deploy_here(wrong)
 
-    assert not customers.failures
-    assert set(customers.answered) == {f"{release_a.name} ['1'] 5"}
+    assert not load.failures
+    assert set(load.answered) == {f"{release_a.name} ['1'] 5"}
     assert registry.resolve("champion") == release_a.name
     assert_no_trace_of_a_candidate(workspace, before)
 

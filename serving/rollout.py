@@ -1,0 +1,185 @@
+"""The steps of one deployment: load out of sight, verify, go live, go back, move the champion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmr.errors import MmrError
+from mmr.release.bundle import GoldenQuery, Release
+from serving.client import SearchClient
+from serving.golden import GoldenReport, verify
+from serving.launcher import load_models
+from serving.model_config import CANDIDATE_SUFFIX, MODELS, SEARCH
+from serving.process import RunningServer
+from serving.repository import ActiveVersion, ModelRepository
+from serving.settings import DeploySettings, ServeSettings
+from serving.transport import Transport, connect
+
+if TYPE_CHECKING:
+    from mmr.tracking import Registry
+    from mmr.tracking.protocols import Action
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What the registry is told when the champion moves.
+
+    Attributes:
+        expected: The champion that is to be replaced; None for none yet.
+        action: Goes into the record, as `why` and `who` do.
+    """
+
+    expected: str | None
+    why: str
+    who: str
+    action: Action = "promote"
+
+
+class Rollout:
+    """One release on its way into a running server; a context that leaves no candidate behind."""
+
+    def __init__(
+        self,
+        release: Release,
+        server: RunningServer,
+        repository: ModelRepository,
+        settings: DeploySettings,
+        serve: ServeSettings,
+    ) -> None:
+        self.repository = repository
+        self._release, self._server = release, server
+        self._settings, self._serve = settings, serve
+        self._transport: Transport = connect(
+            server.grpc_url, protocol="grpc", timeout_s=settings.load_timeout_s
+        )
+
+    def __enter__(self) -> Rollout:
+        """Clears away what a killed deployment left."""
+        self._remove_candidates()
+        for version in self.repository.unactivated():
+            self._withdraw(version)
+        self.repository.remove_leftovers()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leaves no candidate behind, whatever happened."""
+        try:
+            self._remove_candidates()
+        finally:
+            self._transport.close()
+
+    def serves_already(self) -> bool:
+        """Whether this release is active and answers."""
+        active = self.repository.active()
+        return (
+            active is not None
+            and active.release_id == self._release.release_id
+            and all(self._transport.ready(model, version=active.version) for model in MODELS)
+        )
+
+    def verify_candidate(self, golden: list[GoldenQuery]) -> GoldenReport:
+        """Loads the release out of the clients' sight and sends it the golden queries."""
+        version = self.repository.next_version()
+        self._load(self._add(version, candidate=True))
+        return self._ask(golden, version=version, model_suffix=CANDIDATE_SUFFIX)
+
+    def go_live(self) -> None:
+        """Loads the verified release beside the serving one, and switches to it."""
+        version = self.repository.next_version()
+        try:
+            self._load(self._add(version, candidate=False))
+        except MmrError:
+            self._withdraw(version)
+            raise
+        self.repository.set_active(ActiveVersion(version, self._release.release_id))
+
+    def return_to(self, version: int, golden: list[GoldenQuery]) -> GoldenReport:
+        """Sends traffic back to a version that was kept loaded: nothing has to load.
+
+        It must pass its golden queries once more before the newer versions are withdrawn.
+        """
+        report = self._ask(golden, version=version)
+        self.repository.set_active(ActiveVersion(version, self._release.release_id))
+        for newer in self.repository.unactivated():
+            self._withdraw(newer)
+        return report
+
+    def warm_version(self) -> int | None:
+        """The version under which this release is still loaded; None if it is not."""
+        version = self.repository.version_of(self._release.release_id)
+        loaded = version is not None and all(
+            self._transport.ready(model, version=version) for model in MODELS
+        )
+        return version if loaded else None
+
+    def promote(
+        self, registry: Registry, before: ActiveVersion | None, promotion: Promotion
+    ) -> None:
+        """Moves the champion; if the registry refuses, what served before serves again."""
+        try:
+            registry.promote(
+                self._release.release_id,
+                expected=promotion.expected,
+                why=promotion.why,
+                who=promotion.who,
+                action=promotion.action,
+            )
+        except MmrError:
+            self._put_back(before)
+            raise
+
+    def _put_back(self, before: ActiveVersion | None) -> None:
+        now = self.repository.active()
+        if now is None or now == before:
+            return
+        if before is None or before.version in self.repository.versions(SEARCH):
+            self.repository.set_active(before)
+            self._withdraw(now.version)
+        else:  # it was withdrawn in favour of an older version: it comes back under a new number
+            old = Release.open(self._release.path.parent / before.release_id)
+            with Rollout(
+                old, self._server, self.repository, self._settings, self._serve
+            ) as rollout:
+                rollout.go_live()
+
+    def _ask(
+        self, golden: list[GoldenQuery], *, version: int, model_suffix: str = ""
+    ) -> GoldenReport:
+        with SearchClient(
+            self._server.grpc_url,
+            timeout_s=self._settings.load_timeout_s,
+            version=version,
+            model_suffix=model_suffix,
+        ) as client:
+            return verify(
+                client, golden, release_id=self._release.release_id, settings=self._settings
+            )
+
+    def _add(self, version: int, *, candidate: bool) -> tuple[str, ...]:
+        return self.repository.add(
+            self._release.path,
+            version,
+            settings=self._serve.models,
+            keep_versions=self._settings.keep_versions,
+            candidate=candidate,
+        )
+
+    def _load(self, models: tuple[str, ...]) -> None:
+        for _ in load_models(self._server, models, timeout_s=self._settings.load_timeout_s):
+            pass
+
+    def _withdraw(self, version: int) -> None:
+        """Takes a live version back: Triton unloads it and sends traffic to the one before."""
+        self.repository.remove(version)
+        for model in MODELS:
+            if self.repository.versions(model):
+                self._transport.load(model, timeout_s=self._settings.load_timeout_s)
+            else:
+                self._transport.unload(model)
+
+    def _remove_candidates(self) -> None:
+        for model in MODELS:
+            if self.repository.versions(model + CANDIDATE_SUFFIX):
+                self._transport.unload(model + CANDIDATE_SUFFIX)
+        self.repository.remove_candidates()
