@@ -9,6 +9,7 @@ from mmr.tracking.in_memory import InMemoryTracking, LoggedRun
 from mmr.tracking.protocols import (
     CANDIDATE,
     CHAMPION,
+    DELETED,
     PREVIOUS,
     AuditRecord,
     Parameter,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CANDIDATE",
     "CHAMPION",
+    "DELETED",
     "PREVIOUS",
     "AuditRecord",
     "InMemoryTracking",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from mmr.errors import ConfigError, TrackingError
-from mmr.tracking.protocols import CHAMPION
+from mmr.tracking.protocols import CHAMPION, DELETED
 
 
 def now() -> str:
@@ -45,3 +46,29 @@ def not_registered(release_id: str) -> TrackingError:
         f"Release {release_id} is not registered. `mmr releases` lists those that are; "
         "`mmr run` registers new ones."
     )
+
+
+def check_not_deleted(release_id: str, tags: Mapping[str, str]) -> None:
+    """Refuses an alias for a release whose files are gone.
+
+    Raises:
+        TrackingError: The release was deleted.
+    """
+    if DELETED in tags:
+        raise TrackingError(
+            f"Release {release_id} was deleted at {tags[DELETED]}, so no alias may name it. "
+            "`mmr releases` lists those that are present."
+        )
+
+
+def check_not_named(release_id: str, aliases: Sequence[str]) -> None:
+    """Refuses to delete a release that an alias names.
+
+    Raises:
+        TrackingError: At least one does.
+    """
+    if aliases:
+        raise TrackingError(
+            f"Release {release_id} may not be deleted: it is {' and '.join(sorted(aliases))}. "
+            "Promote another release first."
+        )

@@ -8,10 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmr.tracking.champion import check_alias_may_be_set, check_expected, not_registered, now
+from mmr.tracking.champion import (
+    check_alias_may_be_set,
+    check_expected,
+    check_not_deleted,
+    check_not_named,
+    not_registered,
+    now,
+)
 from mmr.tracking.protocols import (
     CANDIDATE,
     CHAMPION,
+    DELETED,
     PREVIOUS,
     Action,
     AuditRecord,
@@ -78,6 +86,7 @@ class InMemoryTracking:
                     created_at=now(),
                     tags={**tags, "release_id": release_id, "release_dir": str(release_dir)},
                 )
+            self._tag(release_id, {DELETED: None})
             return self._releases[release_id].version
 
     def resolve(self, alias: str) -> str | None:
@@ -88,7 +97,7 @@ class InMemoryTracking:
         """See `Registry.set_alias`."""
         check_alias_may_be_set(alias)
         with self._lock:
-            self._known(release_id)
+            check_not_deleted(release_id, self._known(release_id).tags)
             self._aliases[alias] = release_id
 
     def aliases(self, release_id: str) -> list[str]:
@@ -114,7 +123,7 @@ class InMemoryTracking:
     ) -> AuditRecord:
         """See `Registry.promote`."""
         with self._lock:
-            self._known(release_id)
+            check_not_deleted(release_id, self._known(release_id).tags)
             current = self.resolve(CHAMPION)
             if current == release_id:
                 return next(record for record in self.history() if record.release_id == release_id)
@@ -134,6 +143,19 @@ class InMemoryTracking:
         """See `Registry.history`."""
         return self._audit[::-1]
 
-    def _known(self, release_id: str) -> None:
+    def mark_deleted(self, release_id: str) -> None:
+        """See `Registry.mark_deleted`."""
+        with self._lock:
+            self._known(release_id)
+            check_not_named(release_id, self.aliases(release_id))
+            self._tag(release_id, {DELETED: now()})
+
+    def _known(self, release_id: str) -> RegisteredRelease:
         if release_id not in self._releases:
             raise not_registered(release_id)
+        return self._releases[release_id]
+
+    def _tag(self, release_id: str, changes: Mapping[str, str | None]) -> None:
+        release = self._releases[release_id]
+        tags = {name: value for name, value in {**release.tags, **changes}.items() if value}
+        self._releases[release_id] = replace(release, tags=tags)

@@ -7,23 +7,30 @@ audit record (a run of the experiment `mmr-audit`, mirrored as a line of JSON).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from mmr.tracking.champion import check_alias_may_be_set, check_expected, not_registered
+from mmr.tracking.champion import (
+    check_alias_may_be_set,
+    check_expected,
+    check_not_deleted,
+    check_not_named,
+    now,
+)
 from mmr.tracking.connection import database_path, store_lock, translated
 from mmr.tracking.mlflow_audit import AuditTrail, record_of
 from mmr.tracking.mlflow_model import log_release_model
 from mmr.tracking.mlflow_runs import write_run
+from mmr.tracking.mlflow_versions import REGISTERED_MODEL, ModelVersions, or_none
 from mmr.tracking.protocols import (
     CANDIDATE,
     CHAMPION,
+    DELETED,
     PREVIOUS,
     Action,
     AuditRecord,
@@ -33,9 +40,6 @@ from mmr.tracking.protocols import (
 
 EXPERIMENT = "mmr"
 AUDIT_EXPERIMENT = "mmr-audit"
-REGISTERED_MODEL = "mmr-retriever"
-_PAGE = 500
-_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 class MlflowTracking:
@@ -54,6 +58,7 @@ class MlflowTracking:
         self._experiments: dict[str, str] = {}
         with self._calling("opening the store"), store_lock(self.uri):
             self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+            self._versions = ModelVersions(self._client)
             self._experiment(EXPERIMENT)
             self._audit = AuditTrail(self._client, self._experiment(AUDIT_EXPERIMENT), mirror)
 
@@ -85,8 +90,10 @@ class MlflowTracking:
     ) -> int:
         """See `Registry.register`. The model version loads as text in, embedding out."""
         with self._calling(f"registering release {release_id}"), store_lock(self.uri):
-            known = self._version_of(release_id)
+            known = self._versions.of(release_id)
             if known is not None:
+                if DELETED in known.tags:
+                    self._client.delete_model_version_tag(REGISTERED_MODEL, known.version, DELETED)
                 return int(known.version)
             self._ensure_registered_model()
             run_id = self._existing_run(run_id) or self._registration_run(release_id)
@@ -109,7 +116,7 @@ class MlflowTracking:
     def resolve(self, alias: str) -> str | None:
         """See `Registry.resolve`."""
         with self._calling(f"reading the alias {alias}"):
-            version = _or_none(
+            version = or_none(
                 lambda: self._client.get_model_version_by_alias(REGISTERED_MODEL, alias)
             )
             return None if version is None else str(version.tags["release_id"])
@@ -118,18 +125,23 @@ class MlflowTracking:
         """See `Registry.set_alias`."""
         check_alias_may_be_set(alias)
         with self._calling(f"setting the alias {alias}"), store_lock(self.uri):
-            self._point(alias, release_id)
+            check_not_deleted(release_id, self._versions.known(release_id).tags)
+            self._versions.point(alias, release_id)
 
     def aliases(self, release_id: str) -> list[str]:
         """See `Registry.aliases`."""
         with self._calling(f"reading the aliases of release {release_id}"):
-            version = self._version_of(release_id)
-            return [] if version is None else sorted(self._aliases().get(str(version.version), []))
+            version = self._versions.of(release_id)
+            return (
+                []
+                if version is None
+                else sorted(self._versions.aliases().get(str(version.version), []))
+            )
 
     def releases(self) -> list[RegisteredRelease]:
         """See `Registry.releases`."""
         with self._calling("listing the releases"):
-            aliases = self._aliases()
+            aliases = self._versions.aliases()
             found = [
                 RegisteredRelease(
                     release_id=version.tags["release_id"],
@@ -139,7 +151,7 @@ class MlflowTracking:
                     created_at=_iso(version.creation_timestamp),
                     tags=dict(version.tags),
                 )
-                for version in self._versions("")
+                for version in self._versions.all()
                 if "release_id" in version.tags
             ]
             return sorted(found, key=lambda release: -release.version)
@@ -155,8 +167,7 @@ class MlflowTracking:
     ) -> AuditRecord:
         """See `Registry.promote`. The lock covers this machine; a server's other users race."""
         with self._calling(f"promoting release {release_id}"), store_lock(self.uri):
-            if self._version_of(release_id) is None:
-                raise not_registered(release_id)
+            check_not_deleted(release_id, self._versions.known(release_id).tags)
             current = self.resolve(CHAMPION)
             if current == release_id:
                 return self._finish_interrupted(release_id)
@@ -165,9 +176,16 @@ class MlflowTracking:
                 release_id, action=action, replaced=current, why=why, who=who
             )
             if current is not None:
-                self._point(PREVIOUS, current)
-            self._point(CHAMPION, release_id)
+                self._versions.point(PREVIOUS, current)
+            self._versions.point(CHAMPION, release_id)
             return self._conclude(run_id, release_id)
+
+    def mark_deleted(self, release_id: str) -> None:
+        """See `Registry.mark_deleted`."""
+        with self._calling(f"deleting release {release_id}"), store_lock(self.uri):
+            version = self._versions.known(release_id).version
+            check_not_named(release_id, self._versions.aliases().get(str(version), []))
+            self._client.set_model_version_tag(REGISTERED_MODEL, version, DELETED, now())
 
     def history(self) -> list[AuditRecord]:
         """See `Registry.history`."""
@@ -206,7 +224,7 @@ class MlflowTracking:
     def _existing_run(self, run_id: str | None) -> str | None:
         if run_id is None:
             return None
-        run = _or_none(lambda: self._client.get_run(run_id))
+        run = or_none(lambda: self._client.get_run(run_id))
         return None if run is None else str(run.info.run_id)
 
     def _registration_run(self, release_id: str) -> str:
@@ -221,35 +239,6 @@ class MlflowTracking:
             artifacts=None,
         )
 
-    def _versions(self, condition: str) -> Iterator[Any]:
-        token = None
-        while True:
-            page = self._client.search_model_versions(
-                f"name='{REGISTERED_MODEL}'{condition}", max_results=_PAGE, page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def _version_of(self, release_id: str) -> Any:
-        quoted = release_id.replace("'", "")
-        return next(self._versions(f" and tags.release_id='{quoted}'"), None)
-
-    def _aliases(self) -> dict[str, list[str]]:
-        """Version number to its aliases."""
-        model = _or_none(lambda: self._client.get_registered_model(REGISTERED_MODEL))
-        by_version: dict[str, list[str]] = {}
-        for alias, version in (model.aliases if model else {}).items():
-            by_version.setdefault(str(version), []).append(alias)
-        return by_version
-
-    def _point(self, alias: str, release_id: str) -> None:
-        version = self._version_of(release_id)
-        if version is None:
-            raise not_registered(release_id)
-        self._client.set_registered_model_alias(REGISTERED_MODEL, alias, version.version)
-
     def _conclude(self, run_id: str, release_id: str) -> AuditRecord:
         if self.resolve(CANDIDATE) == release_id:
             self._client.delete_registered_model_alias(REGISTERED_MODEL, CANDIDATE)
@@ -261,16 +250,6 @@ class MlflowTracking:
         )
         record = record_of(run)
         return record if record.finished else self._conclude(run.info.run_id, release_id)
-
-
-def _or_none(call: Callable[[], Any]) -> Any:
-    """The answer, or None where MLflow says that there is no such thing."""
-    try:
-        return call()
-    except MlflowException as error:
-        if error.error_code in _ABSENT:
-            return None
-        raise
 
 
 def _iso(milliseconds: int) -> str:

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 CHAMPION = "champion"
 PREVIOUS = "previous"
 CANDIDATE = "candidate"
+DELETED = "deleted"  # the tag of a release whose files were removed; its value is when
 
 Parameter = str | int | float | bool
 Action = Literal["promote", "rollback"]
@@ -59,6 +60,11 @@ class RegisteredRelease:
     created_at: str
     tags: Mapping[str, str]
 
+    @property
+    def deleted(self) -> bool:
+        """Whether its files were removed on purpose."""
+        return DELETED in self.tags
+
 
 @dataclass(frozen=True)
 class AuditRecord:
@@ -86,7 +92,10 @@ class Registry(Protocol):
     def register(
         self, *, release_id: str, release_dir: Path, run_id: str | None, tags: Mapping[str, str]
     ) -> int:
-        """Makes a release known and returns its version; the same release again is a no-op."""
+        """Makes a release known and returns its version; the same release again is a no-op.
+
+        One that was marked as deleted is there again.
+        """
 
     def resolve(self, alias: str) -> str | None:
         """The release that an alias names, or None."""
@@ -123,6 +132,13 @@ class Registry(Protocol):
 
         Raises:
             TrackingError: Another promotion came first, or the release is not registered.
+        """
+
+    def mark_deleted(self, release_id: str) -> None:
+        """Records that the files of a release are removed; it can no longer be promoted.
+
+        Raises:
+            TrackingError: An alias names the release, or it is not registered.
         """
 
     def history(self) -> list[AuditRecord]:

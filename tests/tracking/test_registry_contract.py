@@ -114,3 +114,39 @@ def test_the_champion_moves_by_promotion_alone(registered: Tracking) -> None:
     with pytest.raises(ConfigError, match="by promotion alone"):
         registered.set_alias("champion", "aaa")
     assert registered.resolve("champion") is None
+
+
+def test_a_deleted_release_is_tagged_and_gets_no_alias(registered: Tracking) -> None:
+    registered.mark_deleted("bbb")
+    assert [release.deleted for release in registered.releases()] == [False, True, False]
+    with pytest.raises(TrackingError, match="bbb was deleted at 20"):
+        registered.promote("bbb", expected=None, why="", who="")
+    with pytest.raises(TrackingError, match="bbb was deleted at 20"):
+        registered.set_alias("candidate", "bbb")
+    assert (registered.resolve("champion"), registered.history()) == (None, [])
+
+
+@pytest.mark.parametrize("alias", ["champion", "previous", "candidate"])
+def test_a_release_that_an_alias_names_is_not_deleted(alias: str, registered: Tracking) -> None:
+    registered.promote("aaa", expected=None, why="first", who="ann")
+    registered.promote("bbb", expected="aaa", why="better", who="ann")
+    registered.set_alias("candidate", "ccc")
+    named = registered.resolve(alias)
+    assert named is not None
+    with pytest.raises(TrackingError, match=f"{named} may not be deleted: it is {alias}"):
+        registered.mark_deleted(named)
+    assert not any(release.deleted for release in registered.releases())
+
+
+def test_a_deleted_release_can_be_registered_again(registered: Tracking, tmp_path: Path) -> None:
+    registered.mark_deleted("bbb")
+    again = registered.register(
+        release_id="bbb", release_dir=tmp_path / "releases" / "bbb", run_id=None, tags={}
+    )
+    assert again == 2
+    assert registered.promote("bbb", expected=None, why="", who="").release_id == "bbb"
+
+
+def test_only_registered_releases_are_deleted(registered: Tracking) -> None:
+    with pytest.raises(TrackingError, match="zzz is not registered"):
+        registered.mark_deleted("zzz")
