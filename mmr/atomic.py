@@ -63,6 +63,17 @@ def _swap(scratch: Path, path: Path) -> None:
     shutil.rmtree(retired, ignore_errors=True)
 
 
+def remove_directory(path: Path) -> None:
+    """Removes a directory so that nobody ever sees half of it: renamed first, then deleted.
+
+    A process killed in between leaves a hidden `.NAME.partial-…`, which is nobody's result.
+    """
+    retired = _partial_name(path)
+    path.rename(retired)
+    fsync_path(path.parent)
+    shutil.rmtree(retired)
+
+
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Yields a scratch path; the file written there becomes `path` when the block ends well."""

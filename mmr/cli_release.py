@@ -176,29 +176,12 @@ def _registry(workspace: Workspace, tracking_uri: str | None) -> Registry:
 
 
 def _find(workspace: Workspace, name: str, tracking_uri: str | None) -> Release:
-    """The release that an id, the beginning of one, or an alias names.
+    from mmr.release.lookup import find_release
 
-    Raises:
-        ArtifactError: None does, or several do.
-    """
-    from mmr.errors import ArtifactError
-    from mmr.release.bundle import Release
-    from mmr.tracking.protocols import CANDIDATE, CHAMPION, PREVIOUS
-
-    wanted = name
-    if name in (CHAMPION, PREVIOUS, CANDIDATE):
-        resolved = _registry(workspace, tracking_uri).resolve(name)
-        if resolved is None:
-            raise ArtifactError(f"No release is {name} at present. `mmr releases` lists them all.")
-        wanted = resolved
-    present = sorted(path.parent.name for path in workspace.releases.glob("[!.]*/release.json"))
-    found = [release_id for release_id in present if wanted and release_id.startswith(wanted)]
-    if len(found) == 1:
-        return Release.open(workspace.releases / found[0])
-    problem = "names several" if found else "is none"
-    raise ArtifactError(
-        f"{wanted!r} {problem} of the releases in {workspace.releases}: "
-        f"{', '.join(found or present) or 'there are none'}."
+    return find_release(
+        workspace.releases,
+        name,
+        resolve=lambda alias: _registry(workspace, tracking_uri).resolve(alias),
     )
 
 
@@ -213,7 +196,7 @@ def _releases_table(workspace: Workspace, releases: list[RegisteredRelease]) -> 
             ", ".join(release.aliases),
             release.tags.get("gate_decision", ""),
             _short(release.created_at),
-            "present" if here else "absent",
+            "present" if here else "deleted" if release.deleted else "absent",
         )
     return table
 

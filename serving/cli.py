@@ -1,44 +1,19 @@
-"""The commands `mmr serve`, `mmr deploy` and `mmr search`."""
+"""The commands `mmr serve` and `mmr search`; the others of serving join here."""
 
 import time
-from getpass import getuser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serving import cli_deploy
+from serving.cli_options import DEFAULT_WORKSPACE, PortBaseOption, TritonVenvOption, WorkspaceOption
+
 if TYPE_CHECKING:
-    from mmr.tracking import Registry
     from mmr.workspace import Workspace
     from serving.client import SearchAnswer
     from serving.settings import ServeSettings
 
-WorkspaceOption = Annotated[
-    Path,
-    typer.Option(
-        "--workspace", envvar="MMR_WORKSPACE", help="Folder of runs, releases and servers."
-    ),
-]
-TritonVenvOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--triton-venv",
-        envvar="MMR_TRITON_VENV",
-        help="Environment with nvidia-pytriton; .venv-triton by default.",
-    ),
-]
-TrackingOption = Annotated[
-    str | None,
-    typer.Option(
-        "--tracking-uri",
-        envvar="MLFLOW_TRACKING_URI",
-        help="MLflow store; SQLite in the workspace by default.",
-    ),
-]
-PortBaseOption = Annotated[
-    int, typer.Option(min=1, max=65533, help="HTTP port; gRPC is the next, metrics the one after.")
-]
-_DEFAULT_WORKSPACE = Path("workspace")
 
 _SERVE_EXAMPLES = """
 Examples:
@@ -52,15 +27,6 @@ Examples:
   mmr serve --stop                   stop it, requests under way finish first
 
   mmr serve --foreground             stay attached, log to stderr (for supervisors)
-"""
-_DEPLOY_EXAMPLES = """
-Examples:
-
-  mmr deploy 3f9a0c1be2d47788                          a release of the workspace
-
-  mmr deploy champion                                  what the registry calls champion
-
-  mmr deploy /mnt/releases/3f9a0c1be2d47788 --why "fixed prices"
 """
 _SEARCH_EXAMPLES = """
 Examples:
@@ -76,12 +42,12 @@ Examples:
 def register(app: typer.Typer) -> None:
     """Adds the serving commands to the root command."""
     app.command(epilog=_SERVE_EXAMPLES)(serve)
-    app.command(epilog=_DEPLOY_EXAMPLES)(deploy)
+    cli_deploy.register(app)
     app.command(epilog=_SEARCH_EXAMPLES)(search)
 
 
 def serve(
-    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     port_base: PortBaseOption = 8000,
     host: Annotated[
         str, typer.Option(help="Address to bind. Triton has no login: keep it on loopback.")
@@ -124,56 +90,10 @@ def serve(
         _report_status(place)
 
 
-def deploy(
-    release: Annotated[
-        str, typer.Argument(help="Release id, its directory, or an alias such as `champion`.")
-    ],
-    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
-    why: Annotated[str, typer.Option(help="Goes into the record of promotions.")] = "by hand",
-    port_base: PortBaseOption = 8000,
-    triton_venv: TritonVenvOption = None,
-    tracking_uri: TrackingOption = None,
-) -> None:
-    """Put a release into production: load it, verify it, switch to it.
-
-    The release is loaded beside the one that serves and must give the recorded answers to its
-    golden queries before it gets any traffic. The server is started if it does not run. To roll
-    back, deploy the older release again.
-    """
-    from mmr.tracking import open_tracking
-    from mmr.workspace import Workspace
-    from serving import deploy as deployment
-    from serving.settings import ServeSettings
-
-    place = Workspace.open(workspace)
-    registry = open_tracking(tracking_uri or place.tracking_uri)
-    report = deployment.deploy(
-        _release_directory(release, place, registry),
-        workspace=place,
-        registry=registry,
-        why=why,
-        who=getuser(),
-        serve=ServeSettings.from_port_base(port_base),
-        triton_venv=triton_venv,
-    )
-    if report.golden is None:
-        typer.echo(f"Release {report.release_id} serves already as version {report.version}.")
-        return
-    typer.echo(
-        f"Release {report.release_id} serves as version {report.version} at {report.grpc_url} "
-        f"(gRPC) after {report.seconds:.1f} s; before: {report.previous_release_id or 'nothing'}."
-    )
-    typer.echo(
-        f"{report.golden.queries} golden queries: cosine distance at most "
-        f"{report.golden.max_cosine_distance:.1e}, at least {report.golden.min_overlap:.0%} of the "
-        f"recorded products, median {report.golden.median_ms:.1f} ms."
-    )
-
-
 def search(
     query: Annotated[str, typer.Argument(help="What the customer types.")],
     k: Annotated[int, typer.Option("-k", "--top", min=1, max=1000, help="Products wanted.")] = 10,
-    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     url: Annotated[
         str | None, typer.Option(help="host:port of Triton; the workspace's server by default.")
     ] = None,
@@ -232,22 +152,6 @@ def _serve_in_foreground(
         launcher.wait(server)
     except KeyboardInterrupt:
         launcher.shut_down(workspace, grace_s=settings.stop_grace_s)
-
-
-def _release_directory(name: str, workspace: "Workspace", registry: "Registry") -> Path:
-    from mmr.errors import ArtifactError
-
-    for place in (workspace.releases / name, Path(name)):
-        if (place / "release.json").is_file():
-            return place
-    named = registry.resolve(name) if name.isidentifier() else None
-    if named and (workspace.releases / named / "release.json").is_file():
-        return workspace.releases / named
-    present = sorted(path.name for path in workspace.releases.glob("[0-9a-f]*"))
-    raise ArtifactError(
-        f"{name!r} is neither a release of {workspace.path}, nor a release's directory, nor an "
-        f"alias. Releases there: {', '.join(present) or 'none; make one with `mmr run DATASET`'}."
-    )
 
 
 def _workspace_address(workspace: Path, protocol: str) -> str:
