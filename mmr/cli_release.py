@@ -40,6 +40,7 @@ def register(app: typer.Typer) -> None:
     """Adds the commands to the root app."""
     app.command("releases", epilog=_RELEASES_EXAMPLES)(releases_command)
     app.command("history", epilog=_HISTORY_EXAMPLES)(history_command)
+    app.command("diff", epilog=_DIFF_EXAMPLES)(diff_command)
     release = typer.Typer(no_args_is_help=True, help="Look into one release, or check it.")
     release.command("show", epilog=_SHOW_EXAMPLES)(show_command)
     release.command("verify", epilog=_VERIFY_EXAMPLES)(verify_command)
@@ -161,6 +162,42 @@ def history_command(
             *(record.who, record.why, state),
         )
     _print(table)
+
+
+_DIFF_EXAMPLES = """
+**Examples:**
+
+`mmr diff champion candidate`
+
+`mmr diff 1f3870be 3f9a0c1b --queries 20 --json`
+"""
+
+
+def diff_command(
+    first: ReleaseName,
+    second: ReleaseName,
+    queries: Annotated[
+        int, typer.Option(min=0, help="How many of the queries that changed most are listed.")
+    ] = 10,
+    workspace: WorkspaceOption = _DEFAULT_WORKSPACE,
+    tracking_uri: TrackingUri = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how the second release differs from the first.
+
+    Metrics overall and by slice, data and code revision, settings that differ, and the queries
+    that changed most, all from what the gates recorded.
+    """
+    import json
+    from dataclasses import asdict
+
+    from mmr.release.diff import compare_releases
+    from mmr.release.diff_text import render_diff
+
+    place = _open_workspace(workspace)
+    releases = [_find(place, name, tracking_uri) for name in (first, second)]
+    diff = compare_releases(*releases, queries=queries)
+    typer.echo(json.dumps(asdict(diff), indent=2) if as_json else render_diff(diff))
 
 
 def _open_workspace(path: Path) -> Workspace:

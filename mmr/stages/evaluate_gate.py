@@ -1,7 +1,7 @@
 """The stage `evaluate_gate`: candidate against champion, query by query, and a decision.
 
 OUT/gate.json          decision, reasons, metrics, comparisons, run id, versions
-OUT/per_query.parquet  query_id, system, one column per metric
+OUT/per_query.parquet  query_id, query, system, one column per metric
 OUT/report.html        the same for people, with pictures; needs no other file
 """
 
@@ -117,7 +117,8 @@ def evaluate_gate(
     with new_directory(out, replace=again) as scratch:
         record = gate_record(evaluation, scores, contenders, data)
         write_json(scratch / "gate.json", record)
-        per_query_table(scores).to_parquet(scratch / "per_query.parquet", index=False)
+        per_query = per_query_table(scores, task.queries)
+        per_query.to_parquet(scratch / "per_query.parquet", index=False)
         write_text(scratch / "report.html", _report(evaluation, record, data))
         metrics = flat_metrics(evaluation, scores)
         run_id = tracker.log_run(

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from mmr.config.flat import flat_settings
 from mmr.config.gate import GateConfig
 from mmr.data.dataset import Dataset
 from mmr.data.revision import dataset_revision, git_revision
@@ -88,10 +89,16 @@ def gate_record(
     }
 
 
-def per_query_table(scores: Mapping[str, SystemScores]) -> pd.DataFrame:
-    """Columns `query_id`, `system` and one per metric."""
-    frames = [system.per_query.reset_index().assign(system=key) for key, system in scores.items()]
-    return pd.concat(frames, ignore_index=True)[["query_id", "system", *METRICS]]
+def per_query_table(scores: Mapping[str, SystemScores], queries: pd.DataFrame) -> pd.DataFrame:
+    """Columns `query_id`, `query` (its text), `system` and one per metric."""
+    texts = queries.set_index("query_id")["query"]
+    frames = [
+        system.per_query.reset_index().assign(
+            system=key, query=lambda rows: rows["query_id"].map(texts)
+        )
+        for key, system in scores.items()
+    ]
+    return pd.concat(frames, ignore_index=True)[["query_id", "query", "system", *METRICS]]
 
 
 def flat_metrics(evaluation: Evaluation, scores: Mapping[str, SystemScores]) -> dict[str, float]:
@@ -131,15 +138,7 @@ def run_parameters(settings: GateConfig, model: Path) -> dict[str, str | int | f
         "gate": settings.model_dump(mode="json"),
         "training": training_record(model).get("settings") or {},
     }
-    return dict(_flatten(settings_by_part))
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            flat += _flatten(value, f"{prefix}{name}.")
-        else:
-            plain = isinstance(value, str | int | float | bool)
-            flat.append((prefix + name, value if plain else json.dumps(value)))
-    return flat
+    return {
+        name: value if isinstance(value, str | int | float | bool) else json.dumps(value)
+        for name, value in flat_settings(settings_by_part).items()
+    }

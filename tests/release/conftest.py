@@ -111,9 +111,15 @@ def reference() -> Callable[[str], Float32Array]:
 
 @pytest.fixture
 def build_release(tmp_path: Path) -> Callable[..., Path]:
-    """Seals a small release; `metrics` makes the content differ."""
+    """Seals a small release; `ndcg` makes the content differ, `fill` adds files before the seal."""
 
-    def build(name: str = "release", *, created_at: str = "2026-01-01", ndcg: float = 0.5) -> Path:
+    def build(
+        name: str = "release",
+        *,
+        created_at: str = "2026-01-01",
+        ndcg: float = 0.5,
+        fill: Callable[[Path], None] | None = None,
+    ) -> Path:
         out = tmp_path / name
         write_encoder(out / "query_encoder")
         model = tmp_path / f"model-of-{name}" / "encoder"
@@ -123,6 +129,8 @@ def build_release(tmp_path: Path) -> Callable[..., Path]:
         write_golden_queries(
             out / "golden.json", [GoldenQuery("red sofa", [1.0, 0.0], ["p1", "p2"], [0.9, 0.8])]
         )
+        if fill is not None:
+            fill(out)
         seal(
             out,
             created_at=created_at,

@@ -182,7 +182,8 @@ def test_figures_per_query_average_to_the_stated_means(tmp_path: Path, dataset: 
     run(tmp_path, dataset)
 
     table = pd.read_parquet(tmp_path / "gate" / "per_query.parquet")
-    assert list(table.columns) == ["query_id", "system", *METRICS]
+    assert list(table.columns) == ["query_id", "query", "system", *METRICS]
+    assert set(table.loc[table["query_id"] == "q3", "query"]) == {f"{EVIL} 3"}
     assert len(table) == 2 * TOPICS  # the unjudged query takes no part
     means = table.groupby("system")["ndcg_at_10"].mean()
     for system in ("candidate", "text_only"):
