@@ -58,7 +58,7 @@ class VisionSettings(Settings):
     mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="Of each channel.")
     std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="Of each channel.")
     colour_bins: int = Field(
-        4, ge=0, le=8, description="Bins a channel of the soft colour histogram; 0 leaves it out."
+        6, ge=0, le=8, description="Bins a channel of the soft colour histogram; 0 leaves it out."
     )
 
 

@@ -13,6 +13,7 @@ from mmr.config.base import Settings
 from mmr.config.data import PrepareConfig, ValidationConfig
 from mmr.config.gate import GateConfig
 from mmr.config.index import IndexConfig
+from mmr.config.licences import LicenceSettings
 from mmr.config.model import ModelSettings
 from mmr.config.training import (
     AlignStage,
@@ -42,6 +43,7 @@ class RunSettings(Settings):
     fusion: FusionStage = FusionStage()
     gate: GateConfig = GateConfig()
     index: IndexConfig = IndexConfig()
+    licences: LicenceSettings = LicenceSettings()
 
     @property
     def text_only_stage(self) -> TextOnlyStageSettings:

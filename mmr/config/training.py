@@ -59,6 +59,9 @@ class AlignStage(Settings):
     image_weight: float = Field(0.5, ge=0, description="Weight of the query-image loss.")
     joint_weight: float = Field(1.0, ge=0, description="Weight of the query-mean loss.")
     domain_weight: float = Field(0.25, ge=0, description="Weight of stage A's text-image loss.")
+    text_learning_rate: float = Field(
+        0.0, ge=0, description="Peak rate of query head and text head; 0 keeps them as they are."
+    )
     augment: bool = True
 
 
@@ -69,6 +72,9 @@ class FusionStage(Settings):
     loop: LoopSettings = LoopSettings(steps=2000)
     batch: QueryBatchSettings = QueryBatchSettings(queries=256, positives=4, negatives=1024)
     auxiliary_weight: float = Field(0.25, ge=0, description="Weight of stage B's losses.")
+    text_learning_rate: float = Field(
+        0.0, ge=0, description="Peak rate of query head and text head; 0 keeps them as they are."
+    )
     text_dropout: float = Field(0.1, ge=0, lt=1, description="Share of products shown textless.")
     image_dropout: float = Field(0.1, ge=0, lt=1, description="Share shown without their image.")
 

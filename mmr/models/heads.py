@@ -43,7 +43,47 @@ class ProjectionHead(nn.Module):
         nn.init.zeros_(last.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        return F.normalize(self.linear(features) + self.residual(features), dim=-1)
+        return F.normalize(self.project(features), dim=-1)
+
+    def project(self, features: Tensor) -> Tensor:
+        """The projection before it is brought to unit length, `(batch, dim)`."""
+        projected: Tensor = self.linear(features) + self.residual(features)
+        return projected
+
+
+class ImageHead(ProjectionHead):
+    """A projection head with a path of its own for colour.
+
+    Colour is what a photograph adds to a sparse text, and little data suffices to learn it if it
+    does not have to be found among thousands of shape features: a linear map of the colour
+    histogram, which starts at zero, is added to the projection of the pooled features.
+
+    Args:
+        features: Pooled channels of the vision backbone.
+        colours: Channels of the colour histogram; 0 leaves the path out.
+        dim: Channels out.
+        hidden: Channels of the residual network.
+        dropout: Share of its hidden channels dropped in training.
+
+    Shape:
+        - input: `(batch, features + colours)`.
+        - output: `(batch, dim)`, unit length.
+    """
+
+    def __init__(
+        self, features: int, colours: int, dim: int, *, hidden: int, dropout: float
+    ) -> None:
+        super().__init__(features, dim, hidden=hidden, dropout=dropout)
+        self.features = features
+        self.colour = nn.Linear(colours, dim, bias=False) if colours else None
+        if self.colour is not None:
+            nn.init.zeros_(self.colour.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        projected = self.project(features[:, : self.features])
+        if self.colour is not None:
+            projected = projected + self.colour(features[:, self.features :])
+        return F.normalize(projected, dim=-1)
 
 
 class ColourHistogram(nn.Module):
@@ -72,7 +112,7 @@ class ColourHistogram(nn.Module):
 
     @torch.no_grad()
     def forward(self, pixels: Tensor) -> Tensor:
-        pixels = F.avg_pool2d(pixels.float(), 2).flatten(2)  # (batch, 3, pixels); votes come cheap
+        pixels = F.avg_pool2d(pixels.float(), 4).flatten(2)  # (batch, 3, pixels): fewer votes
         distance = (pixels.unsqueeze(-1) - self.centres).abs() * (self.bins - 1)
         votes = (1 - distance).clamp(min=0)  # (batch, 3, pixels, bins)
         foreground = (1 - pixels.amin(1)).clamp(min=0.02)  # (batch, pixels)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmr.config.model import FusionKind, ModelSettings
 from mmr.models.fusion import Fusion, new_fusion
-from mmr.models.heads import ProjectionHead
+from mmr.models.heads import ImageHead, ProjectionHead
 from mmr.models.text import TextEncoder, pretrained_text_encoder
 from mmr.models.vision import ImageEncoder, new_image_encoder
 
@@ -40,14 +40,23 @@ class Retriever(nn.Module):
         self.kind = kind
         self.text_encoder = text_encoder
         self.image_encoder = image_encoder
-        self.query_head = self._head(text_encoder.hidden)
-        self.text_head = self._head(text_encoder.hidden)
-        self.image_head = self._head(image_encoder.features) if image_encoder else None
+        self.query_head = self._text_head()
+        self.text_head = self._text_head()
+        self.image_head = self._image_head(image_encoder) if image_encoder else None
         self.fusion = fusion
 
-    def _head(self, features: int) -> ProjectionHead:
+    def _text_head(self) -> ProjectionHead:
         return ProjectionHead(
-            features,
+            self.text_encoder.hidden,
+            self.settings.dim,
+            hidden=self.settings.head_hidden,
+            dropout=self.settings.dropout,
+        )
+
+    def _image_head(self, encoder: ImageEncoder) -> ImageHead:
+        return ImageHead(
+            encoder.pooled,
+            encoder.colours,
             self.settings.dim,
             hidden=self.settings.head_hidden,
             dropout=self.settings.dropout,
@@ -101,7 +110,7 @@ class Retriever(nn.Module):
     def with_images(self) -> None:
         """Adds an image tower with fresh weights to a text-only retriever."""
         self.image_encoder = new_image_encoder(self.settings.vision)
-        self.image_head = self._head(self.image_encoder.features)
+        self.image_head = self._image_head(self.image_encoder)
 
     def with_fusion(self, kind: FusionKind) -> None:
         """Replaces the fusion by a fresh one."""

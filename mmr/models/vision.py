@@ -22,7 +22,7 @@ class ImageEncoder(nn.Module):
 
     Shape:
         - pixels: `(batch, 3, height, width)`, uint8.
-        - output: `(batch, features)`.
+        - output: `(batch, pooled + colours)`: the backbone's channels, then the colour histogram.
     """
 
     mean: Tensor
@@ -34,9 +34,10 @@ class ImageEncoder(nn.Module):
         self.histogram = ColourHistogram(settings.colour_bins) if settings.colour_bins else None
         self.register_buffer("mean", torch.tensor(settings.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(settings.std).view(3, 1, 1), persistent=False)
-        width = _feature_channels(backbone)
-        self.norm = nn.LayerNorm(width)
-        self.features = width + (settings.colour_bins**3)
+        self.pooled = _feature_channels(backbone)
+        self.colours = settings.colour_bins**3
+        self.features = self.pooled + self.colours
+        self.norm = nn.LayerNorm(self.pooled)
 
     def forward(self, pixels: Tensor) -> Tensor:
         shares = pixels.float() / 255

@@ -39,9 +39,7 @@ def _train(
     retriever.with_fusion(FusionKind.MEAN)
     data = ImageStageData.open(dataset, retriever, cache=run.cache)
     objective = AlignObjective(retriever, data.inputs, settings)
-    rate = settings.stage.loop.learning_rate
-    pretrained = settings.model.vision.backbone != "config"
-    encoder_rate = settings.stage.loop.backbone_learning_rate if pretrained else rate
+    stage = settings.stage
     encoder, head = retriever.image_encoder, retriever.image_head
     if encoder is None or head is None:
         raise RuntimeError(f"{vision} has no image tower")
@@ -49,15 +47,15 @@ def _train(
         retriever,
         objective.scale,
         parts={
-            encoder: encoder_rate,
-            head: rate,
-            retriever.query_head: rate,
-            retriever.text_head: rate,
-            objective.scale: rate,
+            encoder: stage.loop.backbone_learning_rate,
+            head: stage.loop.learning_rate,
+            retriever.query_head: stage.text_learning_rate,
+            retriever.text_head: stage.text_learning_rate,
+            objective.scale: stage.loop.learning_rate,
         },
         loss_at=objective,
         validate=lambda: data.score_mean(retriever),
-        loop=settings.stage.loop,
+        loop=stage.loop,
         run=run,
     )
     return retriever, result

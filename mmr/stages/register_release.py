@@ -28,6 +28,7 @@ from mmr.release.bundle import (
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.release.manifest import ReleaseManifest
 from mmr.release.parity import ParityReport
+from mmr.stages.release_cards import write_cards
 from mmr.stages.release_proof import prove_answers
 
 if TYPE_CHECKING:
@@ -102,6 +103,10 @@ def register_release(
     data = Dataset(dataset)
     index_manifest = check_pair(index, encoder_fingerprint=fingerprint)
     _check_lineage(data, index, index_manifest, decision, fingerprint)
+    revisions = {
+        "dataset_revision": dataset_revision or revision.dataset_revision(dataset),
+        "git_revision": git_revision or revision.git_revision(Path(__file__)),
+    }
     releases.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".release.partial-", dir=releases) as scratch:
         draft = Path(scratch) / "release"
@@ -111,6 +116,9 @@ def register_release(
         copy_into_release(model, draft / PRODUCT_ENCODER)
         _copy_evidence(gate, validation, draft / EVIDENCE)
         write_json(draft / SETTINGS, dict(settings or {}))
+        write_cards(
+            draft, data, index=index_manifest, parity=parity, settings=settings or {}, **revisions
+        )
         manifest = seal(
             draft,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -118,8 +126,7 @@ def register_release(
                 "encoder_fingerprint": fingerprint,
                 "dim": index_manifest.dim,
                 "dataset_hash": data.manifest.content_hash,
-                "dataset_revision": dataset_revision or revision.dataset_revision(dataset),
-                "git_revision": git_revision or revision.git_revision(Path(__file__)),
+                **revisions,
                 "mlflow_run_id": decision.run_id,
                 "metrics": {
                     **decision.metrics,

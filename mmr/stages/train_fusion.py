@@ -69,18 +69,23 @@ def _train(
             torch.cat(fused).float().cpu().numpy(),
         )
 
-    rate = settings.stage.loop.learning_rate
+    stage = settings.stage
     head = retriever.image_head
     if head is None:
         raise RuntimeError(f"{aligned} has no image tower")
-    modules = [retriever.fusion, retriever.query_head, retriever.text_head, head, objective.scale]
     result = train_parts(
         retriever,
         objective.scale,
-        parts={module: rate for module in modules if any(True for _ in module.parameters())},
+        parts={
+            retriever.fusion: stage.loop.learning_rate,
+            head: stage.loop.learning_rate,
+            retriever.query_head: stage.text_learning_rate,
+            retriever.text_head: stage.text_learning_rate,
+            objective.scale: stage.loop.learning_rate,
+        },
         loss_at=objective,
         validate=validate,
-        loop=settings.stage.loop,
+        loop=stage.loop,
         run=run,
     )
     return retriever, result

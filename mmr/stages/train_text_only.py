@@ -66,17 +66,15 @@ def _train(
             retriever.text_head(products).float().numpy(),
         )
 
-    parts: dict[torch.nn.Module, float] = {
-        retriever.query_head: loop.learning_rate,
-        retriever.text_head: loop.learning_rate,
-        objective.scale: loop.learning_rate,
-    }
-    if learning:
-        parts[retriever.text_encoder] = loop.backbone_learning_rate
     result = train_parts(
         retriever,
         objective.scale,
-        parts=parts,
+        parts={
+            retriever.query_head: loop.learning_rate,
+            retriever.text_head: loop.learning_rate,
+            retriever.text_encoder: loop.backbone_learning_rate,
+            objective.scale: loop.learning_rate,
+        },
         loss_at=objective,
         validate=validate,
         loop=loop,

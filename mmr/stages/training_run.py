@@ -147,7 +147,7 @@ def train_parts(
     Args:
         retriever: Changed in place.
         objective: Modules that only the loss needs (the learnt scale).
-        parts: Module to peak learning rate; everything else is frozen.
+        parts: Module to peak learning rate; at 0, and everything else, is frozen.
         loss_at: The loss of a step.
         validate: Scores the present retriever.
         loop: Numbers of the loop.
@@ -157,8 +157,10 @@ def train_parts(
     trained.requires_grad_(False)
     groups: list[dict[str, Any]] = []
     for part, rate in parts.items():
-        part.requires_grad_(True)
-        groups.append({"params": list(part.parameters()), "lr": rate})
+        parameters = list(part.parameters())
+        if rate > 0 and parameters:
+            part.requires_grad_(True)
+            groups.append({"params": parameters, "lr": rate})
     return fit(
         trained,
         loss_at,

@@ -1,7 +1,7 @@
 import torch
 from torch.nn import functional as F
 
-from mmr.models.heads import ColourHistogram, ProjectionHead
+from mmr.models.heads import ColourHistogram, ImageHead, ProjectionHead
 
 
 def test_an_untrained_head_keeps_the_backbones_cosine_similarities() -> None:
@@ -34,9 +34,24 @@ def test_two_bins_away_a_colour_gets_no_vote() -> None:
 
 def test_the_white_studio_background_hardly_counts() -> None:
     picture = torch.ones(1, 3, 16, 16)
-    picture[:, :, 6:10, 6:10] = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1)  # a small blue product
+    picture[:, :, 4:12, 4:12] = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1)  # a small blue product
 
     shares = ColourHistogram(4)(picture).square().reshape(4, 4, 4)
 
-    assert shares[0, 0, 3] > 0.7
-    assert shares[3, 3, 3] < 0.3
+    assert shares[0, 0, 3] > 0.9
+    assert shares[3, 3, 3] < 0.1
+
+
+def test_colour_has_a_path_of_its_own_that_starts_silent() -> None:
+    torch.manual_seed(0)
+    head = ImageHead(8, 5, 8, hidden=4, dropout=0.0)
+    pooled, red, blue = torch.randn(2, 8), torch.rand(2, 5), torch.rand(2, 5)
+
+    silent = head(torch.cat([pooled, red], dim=1))
+    torch.testing.assert_close(silent, head(torch.cat([pooled, blue], dim=1)))
+
+    assert head.colour is not None
+    torch.nn.init.normal_(head.colour.weight)
+    assert not torch.allclose(
+        head(torch.cat([pooled, red], dim=1)), head(torch.cat([pooled, blue], dim=1))
+    )

@@ -1,0 +1,64 @@
+"""Gathers the facts of a release under construction and writes its cards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmr.atomic import write_text
+from mmr.data.dataset import Dataset
+from mmr.indexing import IndexManifest
+from mmr.release.bundle import EVIDENCE
+from mmr.release.cards import DATA_CARD, MODEL_CARD, DataFacts, ModelFacts, data_card, model_card
+from mmr.release.evidence import GateEvidence
+from mmr.release.parity import ParityReport
+
+
+def write_cards(
+    draft: Path,
+    data: Dataset,
+    *,
+    index: IndexManifest,
+    parity: ParityReport,
+    settings: Mapping[str, Any],
+    dataset_revision: str | None,
+    git_revision: str | None,
+) -> None:
+    """Writes `evidence/model_card.md` and `evidence/data_card.md`.
+
+    Args:
+        draft: The release under construction, its evidence in place.
+        data: The dataset.
+        index: The record of the index.
+        parity: How close the exported query encoder is to the trained one.
+        settings: All settings of the run.
+        dataset_revision: DVC's md5 of the dataset.
+        git_revision: Commit of the code.
+    """
+    evidence = draft / EVIDENCE
+    model = ModelFacts(
+        fingerprint=index.encoder_fingerprint,
+        dim=index.dim,
+        index=index.model_dump(mode="json"),
+        max_cosine_distance=parity.max_cosine_distance,
+        parity_queries=parity.queries,
+        git_revision=git_revision,
+        settings=settings,
+    )
+    facts = _data_facts(data, dataset_revision, evidence / "validation.json")
+    write_text(evidence / MODEL_CARD, model_card(GateEvidence.read(evidence), model, facts))
+    write_text(evidence / DATA_CARD, data_card(facts, settings))
+
+
+def _data_facts(data: Dataset, revision: str | None, validation: Path) -> DataFacts:
+    queries = data.queries().groupby(["split", "kind"]).size()
+    grades = data.judgements()["grade"].value_counts().sort_index()
+    return DataFacts(
+        manifest=data.manifest.model_dump(mode="json"),
+        revision=revision,
+        queries={", ".join(map(str, name)): int(count) for name, count in queries.items()},
+        grades={str(grade): int(count) for grade, count in grades.items()},
+        validation=json.loads(validation.read_text("utf-8")) if validation.is_file() else None,
+    )
