@@ -6,7 +6,7 @@ RELEASE/
   product_encoder/   the model directory, for embedding new products
   index/             index.faiss, products.parquet, index.json
   golden.json        queries with the embedding and products that serving must give
-  evidence/          gate.json, the report, the validation
+  evidence/          gate.json, the report, the validation, model card and data card
   settings.json      settings of the run
 """
 

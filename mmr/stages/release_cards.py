@@ -53,12 +53,13 @@ def write_cards(
 
 
 def _data_facts(data: Dataset, revision: str | None, validation: Path) -> DataFacts:
-    queries = data.queries().groupby(["split", "kind"]).size()
+    queries = data.queries()
+    kinds = (queries["split"] + ", " + queries["kind"]).value_counts().sort_index()
     grades = data.judgements()["grade"].value_counts().sort_index()
     return DataFacts(
         manifest=data.manifest.model_dump(mode="json"),
         revision=revision,
-        queries={", ".join(map(str, name)): int(count) for name, count in queries.items()},
+        queries={str(name): int(count) for name, count in kinds.items()},
         grades={str(grade): int(count) for grade, count in grades.items()},
         validation=json.loads(validation.read_text("utf-8")) if validation.is_file() else None,
     )

@@ -176,6 +176,31 @@ def test_a_release_holds_all_that_serves_and_its_proof(
     assert [path.name for path in (tmp_path / "releases").iterdir()] == [release.release_id]
 
 
+def test_cards_tell_what_is_known_and_call_the_rest_unknown(
+    inputs: Inputs, registry: InMemoryTracking, tmp_path: Path
+) -> None:
+    settings = {"licences": {"data": "CC BY 4.0"}, "fusion": {"kind": "gate"}}
+    record = inputs.register(
+        tmp_path / "releases", registry, settings=settings, dataset_revision="ab12"
+    )
+
+    evidence = record.path / "evidence"
+    model, data = ((evidence / name).read_text() for name in ("model_card.md", "data_card.md"))
+    assert f"| encoder fingerprint | `{record_fingerprint(record)}` |" in model
+    assert "| fusion of text and image | gate |" in model
+    assert "| ndcg_at_10 | 0.5000 |" in model
+    assert "| release | unknown: not stated in the settings (`licences.release`) |" in model
+    assert "| data | CC BY 4.0 |" in data
+    assert "| revision (DVC) | ab12 |" in data
+    assert "| products without an image | 30 (100.0%) |" in data
+    assert "| validation, visual | 15 |" in data
+    assert "No validation on record." in data
+
+
+def record_fingerprint(record: ReleaseRecord) -> str:
+    return Release.open(record.path).manifest.encoder_fingerprint
+
+
 def test_golden_queries_are_what_the_release_answers(
     inputs: Inputs, registry: InMemoryTracking, tmp_path: Path
 ) -> None:

@@ -1,0 +1,112 @@
+"""Cards say what the run recorded, and never more."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from mmr.release.cards import DataFacts, ModelFacts, data_card, licences_of, model_card
+from mmr.release.evidence import GateEvidence
+
+PART = {
+    "queries": 32,
+    "candidate": 0.87,
+    "reference": 0.63,
+    "gain": 0.24,
+    "ci_low": 0.18,
+    "ci_high": 0.31,
+    "p_value": 0.0001,
+    "better": 20,
+    "worse": 3,
+}
+GATE: dict[str, Any] = {
+    "decision": "promote",
+    "baseline_name": "tuned text-only",
+    "primary_metric": "ndcg_at_10",
+    "policy": {"confidence": 0.95},
+    "reasons": [{"rule": "not worse", "passed": False, "detail": "a | b"}],
+    "slices": {"no image": "at least half have no photograph"},
+    "comparisons": {
+        side: {
+            "reference": "tuned text-only",
+            "overall": {"ndcg_at_10": PART},
+            "slices": {"no image": {**PART, "decides": False}},
+        }
+        for side in ("text_only", "baseline")
+    },
+}
+DATA = DataFacts(
+    manifest={
+        "name": "shop <b>\n| x",
+        "content_hash": "d" * 64,
+        "products": 200,
+        "queries": 40,
+        "judgements": 100,
+        "products_without_image": 3,
+        "attributes": [],
+        "prepared": None,
+    },
+    revision=None,
+    queries={"train, visual": 30},
+    grades={"1": 60, "2": 40},
+    validation=None,
+)
+MODEL = ModelFacts(
+    fingerprint="f" * 64,
+    dim=8,
+    index={"kind": "flat", "rows": 200, "recall_at_100": 1.0, "recall_queries": 40},
+    max_cosine_distance=1e-7,
+    parity_queries=40,
+    git_revision=None,
+    settings={},
+)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> GateEvidence:
+    (tmp_path / "gate.json").write_text(json.dumps(GATE))
+    return GateEvidence.read(tmp_path)
+
+
+def test_figures_come_with_intervals_and_slices(gate: GateEvidence) -> None:
+    card = model_card(gate, MODEL, DATA)
+    row = "| 32 | 0.8700 | 0.6300 | +0.2400 | +0.1800 to +0.3100 | 0.0001 | 20 / 3 |"
+    assert f"| ndcg_at_10 {row}" in card
+    assert f"| no image {row}" in card
+    assert "95% interval" in card
+    assert "| not worse | **no** | a \\| b |" in card
+    assert card.count("Against tuned text-only") == 1  # the deciding comparison is not shown twice
+
+
+def test_limits_name_the_slices_that_were_not_judged(gate: GateEvidence) -> None:
+    assert "Too few queries to judge these slices: no image." in model_card(gate, MODEL, DATA)
+
+
+def test_what_nobody_stated_is_unknown(gate: GateEvidence) -> None:
+    card = model_card(gate, MODEL, DATA) + data_card(DATA, {})
+    for name in ("data", "queries", "text_backbone", "vision_backbone", "release", "contact"):
+        assert f"unknown: not stated in the settings (`licences.{name}`)" in card
+    assert "| code revision | unknown |" in card
+    assert "| revision (DVC) | not under DVC |" in card
+
+
+def test_names_of_a_feed_stay_text() -> None:
+    assert "| dataset | shop &lt;b> \\| x |" in data_card(DATA, {})
+
+
+def test_validation_names_what_did_not_hold() -> None:
+    said = {"says": "Titles are long enough.", "severity": "warning", "observed": 0.4}
+    validation = {
+        "passed": True,
+        "expectations": [{"success": True}, {"success": False, **said}],
+    }
+    card = data_card(DataFacts(**{**vars(DATA), "validation": validation}), {})
+    assert "Passed: 1 of 2 expectations hold." in card
+    assert "- Titles are long enough. Not met (severity warning; observed 0.4)." in card
+
+
+def test_an_unknown_licence_field_is_an_error() -> None:
+    with pytest.raises(ValidationError, match="dataset"):
+        licences_of({"licences": {"dataset": "MIT"}})
