@@ -8,9 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from mmr.config.model import MINILM, TextSettings
 from mmr.errors import ConfigError
+
+disable_progress_bar()  # of loading weights; ours tell of long work
 
 
 class TextEncoder(nn.Module):
