@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving import cli_deploy
+from serving import cli_deploy, cli_doctor
 from serving.cli_options import DEFAULT_WORKSPACE, PortBaseOption, TritonVenvOption, WorkspaceOption
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
     """Adds the serving commands to the root command."""
     app.command(epilog=_SERVE_EXAMPLES)(serve)
     cli_deploy.register(app)
+    cli_doctor.register(app)
     app.command(epilog=_SEARCH_EXAMPLES)(search)
 
 

@@ -51,6 +51,8 @@ def promote_unserved(
             if kept is not None:
                 repository.set_active(before)
             raise
+        if kept is not None:
+            repository.remove_leftovers()  # newer versions, which are out of use now
         return kept is not None
 
 

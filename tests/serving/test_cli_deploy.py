@@ -111,6 +111,7 @@ def test_without_a_server_a_rollback_also_moves_what_a_server_would_load(
     assert repository.active() == ActiveVersion(1, releases[0].name)
     assert registry.resolve("champion") == releases[0].name
     assert (registry.history()[0].action, registry.history()[0].why) == ("rollback", "worse")
+    assert repository.versions("search") == [1]
     assert repository.next_version() == 3
 
 

@@ -1,0 +1,1 @@
+"""Diagnosis: what is wrong with an environment, a workspace, its releases and its server."""
