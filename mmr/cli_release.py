@@ -152,16 +152,13 @@ def history_command(
     if not records:
         typer.echo("No release has been promoted yet. `mmr deploy RELEASE` does it.")
         return
-    table = _table("when (UTC)", "action", "release", "replaced", "who", "why", "state")
     for record in records:
-        state = "done" if record.finished else "interrupted"
-        replaced = record.replaced or "-"
-        _add_row(
-            table,
-            *(_short(record.when), record.action, record.release_id, replaced),
-            *(record.who, record.why, state),
+        moved = f"{record.release_id} replaces {record.replaced or 'none'}"
+        state = "" if record.finished else "  interrupted: `mmr doctor` tells how to finish it"
+        typer.echo(
+            f"{_short(record.when)}  {record.action:<8}  {moved}  by {_plain(record.who)}{state}"
         )
-    _print(table)
+        typer.echo(f"{'':<21}{_plain(record.why)}")
 
 
 _DIFF_EXAMPLES = """
@@ -265,7 +262,7 @@ def _table(*columns: str) -> Table:
 
     table = Table()
     for column in columns:
-        fixed = column in ("when (UTC)", "created (UTC)", "release", "replaced")
+        fixed = column in ("created (UTC)", "release")
         table.add_column(column, overflow="fold", no_wrap=fixed)
     return table
 
@@ -275,6 +272,12 @@ def _add_row(table: Table, *values: str) -> None:
     from rich.text import Text
 
     table.add_row(*(Text(value) for value in values))
+
+
+def _plain(text: str) -> str:
+    from mmr.release.diff_text import visible
+
+    return visible(text)
 
 
 def _short(when: str) -> str:

@@ -108,7 +108,8 @@ def deploy(
         registry: Where the release is registered.
         why: For the registry's record.
         who: For the registry's record; by default the user that runs this.
-        action: For the registry's record.
+        action: For the registry's record. A rollback to a release that passed its golden queries
+            here before loads it once, not twice: they are asked again as it goes live.
         expected: Refuses when another release is champion; by default any may be.
         settings: What the release must show.
         serve: How to start the server if it does not run, and how to run the models.
@@ -137,9 +138,12 @@ def deploy(
             before = rollout.repository.active()
             report = None
             if not rollout.serves_already():
-                report = rollout.verify_candidate(golden)
-                bar.advance(note="golden queries passed")
-                rollout.go_live()
+                if action == "rollback" and rollout.repository.was_verified(release.release_id):
+                    report = rollout.return_verified(golden)
+                else:
+                    report = rollout.verify_candidate(golden)
+                    bar.advance(note="golden queries passed")
+                    rollout.go_live()
                 bar.advance(note="switched")
             after = rollout.repository.active()
             if after is None:

@@ -11,6 +11,7 @@ serving/
 │   │       └── release/            hard links to the release's files
 │   └── search_candidate/7/         only while release 7 is being verified
 ├── staging/                        versions being put together
+├── verified.json                   releases that passed their golden queries here
 └── active.json                     the version that serves
 ```
 """
@@ -29,6 +30,7 @@ from serving.model_config import CANDIDATE_SUFFIX, MODELS, QUERY_ENCODER, SEARCH
 from serving.settings import ModelSettings
 
 _PARTS = {QUERY_ENCODER: ("query_encoder",), SEARCH: ("query_encoder", "index")}
+_VERIFIED_KEPT = 100
 _WARM_UP_QUERY = b"white wardrobe"
 _MODEL_PY = '''"""Generated: Triton loads this file, everything else is in `serving.models`."""
 
@@ -65,6 +67,7 @@ class ModelRepository:
         self.path = serving / "repository"
         self._staging = serving / "staging"
         self._active = serving / "active.json"
+        self._verified = serving / "verified.json"
 
     def create(self) -> None:
         """Makes the directories that Triton expects to find."""
@@ -105,6 +108,22 @@ class ModelRepository:
             write_json(
                 self._active, {"format_version": 1, **asdict(active), "highest_version": highest}
             )
+
+    def was_verified(self, release_id: str) -> bool:
+        """Whether a release passed its golden queries in this workspace before."""
+        return release_id in self._verified_ids()
+
+    def remember_verified(self, release_id: str) -> None:
+        """Records that a release passed its golden queries."""
+        known = [other for other in self._verified_ids() if other != release_id]
+        ids = [*known, release_id][-_VERIFIED_KEPT:]
+        write_json(self._verified, {"format_version": 1, "release_ids": ids})
+
+    def _verified_ids(self) -> list[str]:
+        try:
+            return [str(known) for known in json.loads(self._verified.read_text())["release_ids"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return []  # then it is verified once more
 
     def versions(self, model: str) -> list[int]:
         """The version numbers of a model, ascending."""

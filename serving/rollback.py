@@ -7,6 +7,9 @@ A deployment keeps the version that it replaced loaded. A rollback therefore loa
 3. The newer version is withdrawn: requests under way in it finish there.
 4. The registry moves `champion`. If it refuses, the withdrawn release is loaded again.
 
+A release that is no longer loaded, as after a rollback of a rollback, is deployed; if it passed its
+golden queries in this workspace before, without the load out of the clients' sight.
+
 Running the same rollback again finishes what was cut short.
 """
 

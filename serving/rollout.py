@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,13 +84,30 @@ class Rollout:
         """Loads the release out of the clients' sight and sends it the golden queries."""
         version = self.repository.next_version()
         self._load(self._add(version, candidate=True))
-        return self._ask(golden, version=version, model_suffix=CANDIDATE_SUFFIX)
+        report = self._ask(golden, version=version, model_suffix=CANDIDATE_SUFFIX)
+        self.repository.remember_verified(self._release.release_id)
+        return report
 
     def go_live(self) -> None:
         """Loads the verified release beside the serving one, and switches to it."""
+        with self._new_version() as version:
+            self._load(self._add(version, candidate=False))
+
+    def return_verified(self, golden: list[GoldenQuery]) -> GoldenReport:
+        """The same for a release that passed here before: no load out of the clients' sight.
+
+        It still has to pass; if it does not, it is withdrawn and what served serves on.
+        """
+        with self._new_version() as version:
+            self._load(self._add(version, candidate=False))
+            return self._ask(golden, version=version)
+
+    @contextmanager
+    def _new_version(self) -> Iterator[int]:
+        """A version that becomes the active one, or is withdrawn."""
         version = self.repository.next_version()
         try:
-            self._load(self._add(version, candidate=False))
+            yield version
         except MmrError:
             self._withdraw(version)
             raise

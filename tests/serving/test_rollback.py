@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from mmr.errors import TrackingError
+from mmr.errors import ServingError, TrackingError
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving.client import SearchClient
 from serving.deploy import DeployReport, ExpectedChampion, deploy
 from serving.repository import ActiveVersion, ModelRepository
 from serving.rollback import roll_back
-from serving.settings import ServeSettings
+from serving.rollout import Rollout
+from serving.settings import DeploySettings, ServeSettings
 
 
 @pytest.fixture
@@ -97,18 +98,40 @@ def test_rollback_under_load_fails_no_request(
 
 
 def test_rollback_of_a_rollback_deploys_what_is_no_longer_loaded(
-    there: dict[str, Any], home: tuple[Path, Path], registry: InMemoryTracking
+    there: dict[str, Any],
+    home: tuple[Path, Path],
+    registry: InMemoryTracking,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     old, new = home
     deploy(old, **there)
     before = deploy(new, **there)
     roll_back(**there)
 
+    monkeypatch.delattr(Rollout, "verify_candidate")  # it passed here before: one load is enough
     again = roll_back(**there)
 
+    assert again.golden is not None
     assert serving_release(again) == new.name == registry.resolve("champion")
     assert again.version > before.version
     assert registry.history()[0].action == "rollback"
+
+
+def test_rollback_to_a_release_that_no_longer_passes_is_undone(
+    there: dict[str, Any], home: tuple[Path, Path], registry: InMemoryTracking
+) -> None:
+    old, new = home
+    deploy(old, **there)
+    deploy(new, **there)
+    before = roll_back(**there)
+
+    with pytest.raises(ServingError, match="median search took"):
+        roll_back(**there, settings=DeploySettings(max_median_ms=1e-6))
+
+    assert serving_release(before) == old.name == registry.resolve("champion")
+    assert ModelRepository(there["workspace"].serving).active() == ActiveVersion(
+        before.version, old.name
+    )
 
 
 def test_nothing_to_roll_back_to_is_said(
