@@ -220,7 +220,7 @@ def _find(workspace: Workspace, name: str, tracking_uri: str | None) -> Release:
 
 
 def _releases_table(workspace: Workspace, releases: list[RegisteredRelease]) -> Table:
-    table = _table("version", "release", "aliases", "gate", "created (UTC)", "directory")
+    table = _table("no.", "release", "aliases", "gate", "created (UTC)", "files")
     for release in releases:
         here = (workspace.releases / release.release_id).is_dir()
         _add_row(
@@ -262,7 +262,7 @@ def _table(*columns: str) -> Table:
 
     table = Table()
     for column in columns:
-        fixed = column in ("created (UTC)", "release")
+        fixed = column in ("created (UTC)", "release", "files")
         table.add_column(column, overflow="fold", no_wrap=fixed)
     return table
 

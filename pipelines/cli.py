@@ -16,6 +16,8 @@ _RUN_EXAMPLES = """**Examples:**
     mmr run showroom:products=500,queries=120 --preset quick --search "red vase"
 
     mmr run data/prepared --preset my-settings.yaml --seed 11
+
+    mmr run data/prepared --preset quick --gate gate.yaml
 """
 
 _COMPILE_EXAMPLES = """**Examples:**
@@ -58,6 +60,10 @@ def run(
     seed: Annotated[
         int | None, typer.Option(min=0, help="Replaces the seed of the settings.")
     ] = None,
+    gate: Annotated[
+        Path | None,
+        typer.Option(help="YAML file with the gate's policy; replaces that of the settings."),
+    ] = None,
     port_base: Annotated[
         int,
         typer.Option(
@@ -90,6 +96,7 @@ def run(
             deploy=deploy,
             searches=tuple(search or ()),
             seed=seed,
+            gate=gate,
             tracking_uri=tracking_uri,
             port_base=port_base,
         )

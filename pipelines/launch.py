@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from mmr.atomic import write_json
-from mmr.config.run import RunSettings, load_settings
+from mmr.config.run import RunSettings, load_gate_policy, load_settings
 from mmr.errors import ArtifactError
 from mmr.tracking import open_tracking
 from mmr.workspace import Workspace
@@ -40,6 +40,7 @@ class RunRequest:
         deploy: Whether a promoted release goes to Triton.
         searches: Queries to show at the end; empty for the dataset's own.
         seed: Replaces the settings' seed.
+        gate: Policy file that replaces the settings' gate.
         tracking_uri: MLflow; None for SQLite inside the workspace.
         port_base: Triton's HTTP port, if a server has to be started; gRPC and metrics follow.
     """
@@ -50,6 +51,7 @@ class RunRequest:
     deploy: bool = True
     searches: tuple[str, ...] = ()
     seed: int | None = None
+    gate: Path | None = None
     tracking_uri: str | None = None
     port_base: int = 8000
 
@@ -106,10 +108,12 @@ def launch(request: RunRequest) -> RunSummary:
 
 
 def _settings(request: RunRequest) -> RunSettings:
-    settings = load_settings(request.preset)
-    if request.seed is None:
-        return settings
-    return settings.model_copy(update={"seed": request.seed})
+    replaced: dict[str, object] = {}
+    if request.seed is not None:
+        replaced["seed"] = request.seed
+    if request.gate is not None:
+        replaced["gate"] = load_gate_policy(request.gate)
+    return load_settings(request.preset).model_copy(update=replaced)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError
@@ -95,13 +95,27 @@ def load_settings(preset_or_path: str) -> RunSettings:
         raise ConfigError(
             f"{preset_or_path!r} is neither a preset ({', '.join(preset_names())}) nor a file."
         )
-    return _parse(text, preset_or_path)
+    return _parse(text, preset_or_path, RunSettings)
 
 
-def _parse(text: str, name: str) -> RunSettings:
+def load_gate_policy(path: Path) -> GateConfig:
+    """Reads a policy of the gate (`gate.yaml`): the fields of `GateConfig`, nothing else.
+
+    Raises:
+        ConfigError: There is no such file, or a rule is unknown or out of range.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} is not a file. Give a YAML file with the gate's policy.")
+    return _parse(path.read_text(encoding="utf-8"), str(path), GateConfig)
+
+
+_Parsed = TypeVar("_Parsed", bound=Settings)
+
+
+def _parse(text: str, name: str, kind: type[_Parsed]) -> _Parsed:
     try:
         content: Any = yaml.safe_load(text) or {}
-        return RunSettings.model_validate(content)
+        return kind.model_validate(content)
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not valid YAML: {error}") from error
     except ValidationError as error:

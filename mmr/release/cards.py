@@ -204,8 +204,10 @@ def _model_limits(gate: GateEvidence, model: ModelFacts, data: DataFacts) -> str
     lines = [
         "Measured on this shop's validation queries alone; other shops, languages and seasons "
         "were not measured.",
-        "A product without a judgement counts as not relevant, so the figures are a lower bound "
-        "of what customers would call right.",
+        "The same validation queries chose the training step that was kept, which flatters models "
+        "trained here.",
+        "A product without a judgement counts as not relevant: the figures depend on how "
+        "completely the catalogue was judged.",
         "Queries are taken as independent; paraphrases of one another make intervals too narrow.",
         "Fairness between sellers, brands or groups of customers was not measured.",
     ]
@@ -222,10 +224,10 @@ def _model_limits(gate: GateEvidence, model: ModelFacts, data: DataFacts) -> str
 
 def _data_limits(without_image: int) -> str:
     lines = [
-        "Judgements come from the shop's own log or raters; clicks favour what the search of "
-        "that time showed.",
+        "Where the judgements come from is not on record. Made from clicks, they favour what the "
+        "search of that time showed; made from attributes, they are no human opinions.",
         "Whether queries hold personal data was not checked. Remove it before the import.",
-        "Titles and descriptions are the sellers' own; they were not corrected.",
+        "Texts and photographs are as the feed gave them; nothing was corrected.",
     ]
     if without_image:
         lines.append("Products without an image are kept and form a slice of the evaluation.")

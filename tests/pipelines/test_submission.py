@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from filelock import FileLock
 
-from mmr.config.run import RunSettings
+from mmr.config.gate import GateConfig
+from mmr.config.run import RunSettings, load_settings
 from mmr.data.writer import new_dataset
 from mmr.errors import ArtifactError, ConfigError, DataContractError
 from mmr.workspace import Workspace
-from pipelines.launch import RunRequest, launch
+from pipelines.launch import RunRequest, _settings, launch
 from pipelines.local import run_locally
 from pipelines.retrain import compile_ir, retrain
 from pipelines.submission import Source, code_version, read_source, retrain_arguments
@@ -158,3 +159,35 @@ def _request(workspace: Path) -> RunRequest:
     return RunRequest(
         source="showroom:products=10", preset="quick", workspace=workspace, deploy=False
     )
+
+
+def test_a_policy_file_replaces_the_gate_of_the_settings_alone(tmp_path: Path) -> None:
+    policy = tmp_path / "gate.yaml"
+    policy.write_text("min_effect: 0.01\nfloors: {recall_at_10: 0.5}\n")
+    settings = _settings(RunRequest("shop", "quick", tmp_path, gate=policy))
+    expected = load_settings("quick").model_copy(
+        update={"gate": GateConfig(min_effect=0.01, floors={"recall_at_10": 0.5})}
+    )
+    assert settings == expected
+    assert settings != load_settings("quick")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("min_efect: 0.01", "min_efect: Extra inputs"),
+        ("max_p: 2", "max_p: Input should be less than 1"),
+        ("floors: {recall: 0.5}", "floors.recall"),
+        ("a: [", "is not valid YAML"),
+        (None, "is not a file"),
+    ],
+)
+def test_a_wrong_policy_file_stops_before_any_work(
+    text: str | None, message: str, tmp_path: Path
+) -> None:
+    policy = tmp_path / "gate.yaml"
+    if text is not None:
+        policy.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        launch(RunRequest("shop", "quick", tmp_path / "workspace", gate=policy))
+    assert not (tmp_path / "workspace").exists()
