@@ -123,6 +123,7 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
                 baseline=text_only.outputs["model"],
                 champion=champion,
                 settings=gate_settings,
+                lineage=lineage,
                 tracking_uri=tracking_uri,
                 **shared,
             )

@@ -12,6 +12,7 @@ def evaluate_gate(
     baseline: dsl.Input[dsl.Model],
     champion: str,
     settings: str,
+    lineage: str,
     workspace: str,
     tracking_uri: str,
     code_version: str,
@@ -27,6 +28,7 @@ def evaluate_gate(
         champion: Directory of the release in production; empty when there is none. A parameter,
             so that another champion misses the step cache.
         settings: `GateConfig` as JSON.
+        lineage: `git_revision` and `dataset_revision`, as JSON.
         workspace: Workspace directory; embeddings are kept in its cache.
         tracking_uri: Where MLflow logs the run.
         code_version: Hash of the library's source, so that new code misses the step cache.
@@ -36,6 +38,7 @@ def evaluate_gate(
     Returns:
         `promote`, `hold` or `reject`: the only value that the pipeline's conditions read.
     """
+    import json
     from pathlib import Path
 
     from components.step import step
@@ -54,6 +57,7 @@ def evaluate_gate(
             settings=GateConfig.model_validate_json(settings),
             cache=Workspace.open(Path(workspace), create=True).cache,
             tracker=open_tracking(tracking_uri),
+            **json.loads(lineage),
         )
         current.log(report.as_metrics())
         current.note(decision=report.decision)

@@ -78,6 +78,8 @@ def evaluate_gate(
     settings: GateConfig,
     cache: Path,
     tracker: Tracker,
+    dataset_revision: str | None = None,
+    git_revision: str | None = None,
 ) -> GateReport:
     """Decides whether a candidate may replace what is in production.
 
@@ -95,6 +97,8 @@ def evaluate_gate(
         settings: The policy.
         cache: Where embeddings are kept.
         tracker: Receives parameters, metrics, training history and the report.
+        dataset_revision: DVC's hash of the dataset, if it has one.
+        git_revision: Commit of the code that trained.
 
     Raises:
         DataContractError: The dataset has no judged validation query.
@@ -115,7 +119,8 @@ def evaluate_gate(
     )
     again = (out / "gate.json").is_file()  # a step that was killed right after writing
     with new_directory(out, replace=again) as scratch:
-        record = gate_record(evaluation, scores, contenders, data)
+        lineage = {"dataset_revision": dataset_revision, "git_revision": git_revision}
+        record = gate_record(evaluation, scores, contenders, data, lineage)
         write_json(scratch / "gate.json", record)
         per_query = per_query_table(scores, task.queries)
         per_query.to_parquet(scratch / "per_query.parquet", index=False)

@@ -14,7 +14,6 @@ import pandas as pd
 from mmr.config.flat import flat_settings
 from mmr.config.gate import GateConfig
 from mmr.data.dataset import Dataset
-from mmr.data.revision import dataset_revision, git_revision
 from mmr.errors import CorruptArtifactError
 from mmr.evaluation.evaluate import Evaluation
 from mmr.evaluation.metrics import METRIC_VERSION, METRICS
@@ -51,8 +50,9 @@ def gate_record(
     scores: Mapping[str, SystemScores],
     contenders: Sequence[Contender],
     data: Dataset,
+    lineage: Mapping[str, str | None],
 ) -> dict[str, Any]:
-    """`gate.json`, still without a run id."""
+    """`gate.json`, still without a run id; `lineage` names the revisions it comes from."""
     metrics = {
         key: {"overall": system.overall(), "slices": system.by_slice(evaluation.slices)}
         for key, system in scores.items()
@@ -77,8 +77,7 @@ def gate_record(
             "baseline": contenders[1].name,
             "dataset": data.manifest.name,
             "dataset_hash": data.manifest.content_hash,
-            "dataset_revision": dataset_revision(data.path),
-            "git_revision": git_revision(Path(__file__)),
+            **lineage,
             **{f"{side.key}_fingerprint": side.fingerprint for side in contenders},
         },
         "versions": {

@@ -135,6 +135,8 @@ def run(
         settings=settings,
         cache=tmp_path / "cache",
         tracker=tracker or InMemoryTracking(),
+        dataset_revision="md5.dir",
+        git_revision="c0ffee",
     )
 
 
@@ -237,6 +239,8 @@ def test_the_run_holds_settings_history_lineage_and_the_report(
     assert logged.params["gate.primary_metric"] == "ndcg_at_10"
     assert logged.history == [{"stage": "fusion", "epoch": 1, "loss": 0.5}]
     assert logged.tags["dataset_hash"] == Dataset(dataset).manifest.content_hash
+    assert logged.tags["dataset_revision"] == "md5.dir"
+    assert logged.tags["git_revision"] == "c0ffee"
     assert logged.metrics == report.as_metrics()
 
 
