@@ -114,9 +114,8 @@ class ColourHistogram(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         pixels = F.avg_pool2d(pixels.float(), 4).flatten(2)  # (batch, 3, pixels): fewer votes
         distance = (pixels.unsqueeze(-1) - self.centres).abs() * (self.bins - 1)
-        votes = (1 - distance).clamp(min=0)  # (batch, 3, pixels, bins)
+        red, green, blue = (1 - distance).clamp(min=0).unbind(1)  # each (batch, pixels, bins)
         foreground = (1 - pixels.amin(1)).clamp(min=0.02)  # (batch, pixels)
-        shares = torch.einsum(
-            "bpi,bpj,bpk,bp->bijk", votes[:, 0], votes[:, 1], votes[:, 2], foreground
-        ).flatten(1)
+        pairs = (red.unsqueeze(-1) * green.unsqueeze(-2)).flatten(2)  # (batch, pixels, bins ** 2)
+        shares = (pairs.mT @ (blue * foreground.unsqueeze(-1))).flatten(1)
         return (shares / shares.sum(1, keepdim=True)).sqrt()
