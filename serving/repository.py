@@ -104,10 +104,12 @@ class ModelRepository:
         if active is None:
             self._active.unlink(missing_ok=True)
         else:
-            highest = max(self.next_version() - 1, active.version)
-            write_json(
-                self._active, {"format_version": 1, **asdict(active), "highest_version": highest}
-            )
+            self._write_active(active, highest=max(self.next_version() - 1, active.version))
+
+    def _write_active(self, active: ActiveVersion, *, highest: int) -> None:
+        write_json(
+            self._active, {"format_version": 1, **asdict(active), "highest_version": highest}
+        )
 
     def was_verified(self, release_id: str) -> bool:
         """Whether a release passed its golden queries in this workspace before."""
@@ -200,7 +202,13 @@ class ModelRepository:
             write_text(path, text)
 
     def remove(self, version: int) -> None:
-        """Takes a version of both models out of Triton's view, then deletes it."""
+        """Takes a version of both models out of Triton's view, then deletes it.
+
+        Clients may have seen its number, even if it never was the active one: it stays on record.
+        """
+        record = self._record()
+        if record and version > record[1]:
+            self._write_active(record[0], highest=version)
         for model in MODELS:
             self._discard(self.path / model / str(version))
 

@@ -95,3 +95,17 @@ def test_damaged_active_record_names_its_file(repository: ModelRepository) -> No
 
     with pytest.raises(ServingError, match=r"active\.json is damaged"):
         repository.active()
+
+
+def test_number_of_a_version_that_was_withdrawn_before_the_switch_is_not_given_again(
+    repository: ModelRepository, release_a: Path
+) -> None:
+    add(repository, release_a, 1)
+    repository.set_active(ActiveVersion(1, release_a.name))
+    add(repository, release_a, 2)
+
+    repository.remove_leftovers()
+
+    assert repository.versions("search") == [1]
+    assert repository.next_version() == 3
+    assert repository.active() == ActiveVersion(1, release_a.name)
