@@ -1,5 +1,6 @@
 """Settings of the local Triton server and of a deployment to it."""
 
+import os
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -14,7 +15,11 @@ class ModelSettings(Settings):
     queue_delay_us: int = Field(
         0, ge=0, le=100_000, description="Microseconds that a query may wait for company."
     )
-    threads: int = Field(1, ge=1, description="ONNX Runtime and Faiss threads of one instance.")
+    threads: int = Field(
+        default_factory=lambda: min(2, os.cpu_count() or 1),
+        ge=1,
+        description="ONNX Runtime and Faiss threads of one instance; docs/serving.md has why.",
+    )
     instances: int = Field(1, ge=1, description="Processes per model version.")
 
 
