@@ -6,6 +6,7 @@ them the product has. Nothing here sees a query: product vectors are computed ah
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from mmr.config.model import FusionKind, ModelSettings
 
 
-class Fusion(nn.Module):
+class Fusion(nn.Module, ABC):
     """Base of all fusions.
 
     Shape:
@@ -31,11 +32,11 @@ class Fusion(nn.Module):
         mixed = weights[:, :1] * text + weights[:, 1:2] * image
         return F.normalize(mixed, dim=-1)
 
+    @abstractmethod
     def modality_weights(
         self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
     ) -> Tensor:
         """How much text and image weigh in each product: `(batch, 2)`, rows sum to 1."""
-        raise NotImplementedError
 
 
 def masked_weights(logits: Tensor, present: Tensor) -> Tensor:
