@@ -19,6 +19,7 @@ class FusionKind(StrEnum):
     IMAGE_ONLY = "image_only"
     MEAN = "mean"
     CONCAT = "concat"
+    MODAL_ADAPTATION = "modal_adaptation"
     BILINEAR_EXPERTS = "bilinear_experts"
 
 

@@ -105,6 +105,34 @@ class Concat(Mean):
         return F.normalize(self.mix(torch.cat([text, image], dim=-1)), dim=-1)
 
 
+class ModalAdaptation(Fusion):
+    """Weighs text against image for each product, read from the product alone.
+
+    Shoppers look at the title of one product and at the picture of another; two weights a product,
+    which sum to 1 and can be shown to people, say how much each counts. They start alike.
+
+        w = softmax(W [t; v]),  p = n(w_t t + w_v v)
+
+    Args:
+        dim: Channels of both inputs and of the output.
+
+    Source: MAKE (arXiv:2301.12646), Modal Adaptation. Its equations are not public: weights from
+    both embeddings, the product's own and no query, are our reading.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.weigh = nn.Linear(2 * dim, 2)
+        nn.init.zeros_(self.weigh.weight)
+        nn.init.zeros_(self.weigh.bias)
+
+    def modality_weights(
+        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+    ) -> Tensor:
+        logits = self.weigh(torch.cat([text, image], dim=-1))
+        return masked_weights(logits, torch.stack([has_text, has_image], dim=1))
+
+
 class BilinearExperts(Fusion):
     """A mixture of three experts: the text, the image, and what only both together tell.
 
@@ -165,6 +193,7 @@ _BUILDERS: dict[FusionKind, Callable[[ModelSettings], Fusion]] = {
     FusionKind.IMAGE_ONLY: lambda settings: ImageOnly(),
     FusionKind.MEAN: lambda settings: Mean(),
     FusionKind.CONCAT: lambda settings: Concat(settings.dim),
+    FusionKind.MODAL_ADAPTATION: lambda settings: ModalAdaptation(settings.dim),
     FusionKind.BILINEAR_EXPERTS: lambda settings: BilinearExperts(
         settings.dim, rank=settings.bilinear_rank
     ),

@@ -4,10 +4,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmr.config.model import FusionKind, ModelSettings
-from mmr.models.fusion import BilinearExperts, masked_weights, new_fusion
+from mmr.models.fusion import BilinearExperts, ModalAdaptation, masked_weights, new_fusion
 
 SETTINGS = ModelSettings(dim=12, bilinear_rank=6)
-LEARNT = [FusionKind.MEAN, FusionKind.CONCAT, FusionKind.BILINEAR_EXPERTS]
+LEARNT = [
+    FusionKind.MEAN,
+    FusionKind.CONCAT,
+    FusionKind.MODAL_ADAPTATION,
+    FusionKind.BILINEAR_EXPERTS,
+]
 
 
 def unit(rows: int, seed: int) -> Tensor:
@@ -94,3 +99,21 @@ def test_masked_weights_are_shares_and_absent_experts_weigh_exactly_zero() -> No
     torch.testing.assert_close(weights.sum(1), torch.ones(3))
     assert weights[0].tolist() == [1.0, 0.0]
     assert weights[1].tolist() == [0.5, 0.5]
+
+
+@torch.no_grad()
+def test_modal_adaptation_blends_each_product_by_weights_of_its_own() -> None:
+    torch.manual_seed(0)
+    fusion = ModalAdaptation(12)
+    torch.nn.init.normal_(fusion.weigh.weight)
+    text, image = unit(3, 1), unit(3, 2)
+
+    fused = fusion(text, image, **everything(3))
+    weights = fusion.modality_weights(text, image, **everything(3))
+
+    expected = (fusion.weigh(torch.cat([text, image], dim=-1))).softmax(-1)
+    torch.testing.assert_close(weights, expected)
+    torch.testing.assert_close(
+        fused, F.normalize(expected[:, :1] * text + expected[:, 1:] * image, dim=-1)
+    )
+    assert weights[0, 0] != weights[1, 0]
