@@ -34,12 +34,15 @@ class ProductEmbeddings:
         vectors: `(products, dim)`, unit length.
         has_text: `(products,)`, whether the product has any title or description.
         has_image: `(products,)`, whether the product has an image.
+        weights: `(products, 3)`, shares of text, image and their joint expert in each vector; NaN
+            where a product has neither text nor image. None where the fusion has no such shares.
     """
 
     product_ids: list[str]
     vectors: Float32Array
     has_text: BoolArray
     has_image: BoolArray
+    weights: Float32Array | None = None
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,15 @@
 from mmr.indexing.builder import IndexReport, build_product_index
 from mmr.indexing.manifest import IndexManifest, read_manifest
 from mmr.indexing.product_index import ProductIndex, check_pair
+from mmr.indexing.vectors import WEIGHT_COLUMNS, read_products
 
 __all__ = [
+    "WEIGHT_COLUMNS",
     "IndexManifest",
     "IndexReport",
     "ProductIndex",
     "build_product_index",
     "check_pair",
     "read_manifest",
+    "read_products",
 ]

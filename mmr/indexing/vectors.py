@@ -17,6 +17,7 @@ from mmr.types import Coverage, Float32Array
 BLOCK_ROWS = 65_536
 _LENGTH_TOLERANCE = 1e-3
 _PRODUCT_COLUMNS = ("product_id", "title", "has_text", "has_image")
+WEIGHT_COLUMNS = ("text_weight", "image_weight")  # null in files from before they were recorded
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class CatalogueVectors:
 
     Attributes:
         vectors: `(products, dim)`, unit length.
-        products: `product_id`, `title`, `has_text`, `has_image`, in the order of the vectors.
+        products: `product_id`, `title`, `has_text`, `has_image`, `text_weight`, `image_weight`, in
+            the order of the vectors.
     """
 
     vectors: Float32Array
@@ -80,11 +82,20 @@ def read_vectors(directory: Path) -> CatalogueVectors:
 def read_products(path: Path) -> pa.Table:
     """Reads the product rows of a vectors or index directory.
 
+    The weights of text and image are null where the file has none: it is older than they are, or
+    the fusion cannot state them.
+
     Raises:
         CorruptArtifactError: The file is missing, damaged, or lacks a column.
     """
     try:
-        return pq.read_table(path, columns=list(_PRODUCT_COLUMNS))
+        with pq.ParquetFile(path) as file:
+            stored = [name for name in WEIGHT_COLUMNS if name in file.schema_arrow.names]
+            table = file.read(columns=[*_PRODUCT_COLUMNS, *stored])
+        for name in WEIGHT_COLUMNS:
+            if name not in stored:
+                table = table.append_column(name, pa.nulls(table.num_rows, pa.float32()))
+        return table.select([*_PRODUCT_COLUMNS, *WEIGHT_COLUMNS])
     except (OSError, pa.ArrowException, KeyError) as error:
         raise CorruptArtifactError(
             f"{path} cannot be read ({error}). Embed the catalogue and build the index again."

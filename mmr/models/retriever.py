@@ -100,12 +100,19 @@ class Retriever(nn.Module):
         Returns:
             `(batch, dim)`, unit length.
         """
-        text = self.text_head(text_features)
+        text, image = self.modality_embeddings(text_features, image_features)
+        fused: Tensor = self.fusion(text, image, has_text=has_text, has_image=has_image)
+        return fused
+
+    def modality_embeddings(
+        self, text_features: Tensor, image_features: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What the fusion is given: text and image embeddings, each `(batch, dim)`."""
+        text: Tensor = self.text_head(text_features)
         image = torch.zeros_like(text)
         if image_features is not None and self.image_head is not None:
             image = self.image_head(image_features)
-        fused: Tensor = self.fusion(text, image, has_text=has_text, has_image=has_image)
-        return fused
+        return text, image
 
     def with_images(self) -> None:
         """Adds an image tower with fresh weights to a text-only retriever."""

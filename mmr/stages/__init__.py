@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmr.stages.embed_catalogue import embed_catalogue
     from mmr.stages.evaluate_gate import evaluate_gate
     from mmr.stages.evaluate_release import evaluate_release
+    from mmr.stages.explain import explain
     from mmr.stages.finetune_vision import finetune_vision
     from mmr.stages.import_data import import_data
     from mmr.stages.prepare import prepare
@@ -34,6 +35,7 @@ __all__ = [
     "embed_catalogue",
     "evaluate_gate",
     "evaluate_release",
+    "explain",
     "finetune_vision",
     "import_data",
     "prepare",

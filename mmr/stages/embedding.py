@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mmr.atomic import new_directory
 from mmr.data.dataset import Dataset
+from mmr.models.retriever import Retriever
+from mmr.models.shares import modality_shares
 from mmr.models.storage import load_retriever
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.features import image_features, product_features, query_features
@@ -17,6 +21,93 @@ from mmr.stages.training_data import open_catalogue
 from mmr.types import Float32Array, ProductEmbeddings
 
 _BLOCK = 8_192
+_FORMAT = "embeddings-2"  # 2: with weights.npy
+
+
+@dataclass(frozen=True)
+class ProductTower:
+    """A model's product tower over one catalogue: backbone features are at hand, heads are run.
+
+    Attributes:
+        retriever: The model.
+        texts: `(products, hidden)`, features of the text backbone.
+        images: `(products, features)`, features of the vision backbone; None if it has none.
+        has_text, has_image: `(products,)`, bool.
+    """
+
+    retriever: Retriever
+    texts: Tensor
+    images: Tensor | None
+    has_text: Tensor
+    has_image: Tensor
+
+    @classmethod
+    def open(cls, model: Path, dataset: Dataset, *, cache: Path) -> ProductTower:
+        """Loads a model and its backbone features of a catalogue; computes those not kept."""
+        retriever = load_retriever(model)
+        vision = retriever.settings.vision if retriever.image_encoder is not None else None
+        catalogue = open_catalogue(dataset, vision=vision, cache=cache)
+        return cls(
+            retriever,
+            product_features(retriever, catalogue.texts, cache=cache),
+            image_features(retriever, catalogue, cache=cache) if vision else None,
+            torch.from_numpy(catalogue.has_text),
+            torch.from_numpy(catalogue.has_image),
+        )
+
+    def __len__(self) -> int:
+        """Number of products."""
+        return len(self.texts)
+
+    @torch.no_grad()
+    def vectors(
+        self, rows: Sequence[int], *, text: bool = True, image: bool = True
+    ) -> Float32Array:
+        """Vectors of some products, `(rows, dim)`, unit length.
+
+        Args:
+            rows: Catalogue rows.
+            text: Whether the tower may read the texts.
+            image: Whether the tower may read the photographs.
+        """
+        vectors: Float32Array = np.empty((len(rows), self.retriever.dim), dtype=np.float32)
+        for start in range(0, len(rows), _BLOCK):
+            block = torch.tensor(rows[start : start + _BLOCK])
+            vectors[start : start + _BLOCK] = self._embed(block, text=text, image=image).numpy()
+        return vectors
+
+    @torch.no_grad()
+    def weights(self, rows: Sequence[int]) -> Float32Array | None:
+        """Shares of text, image and their joint expert, as `mmr.models.shares` defines them.
+
+        Returns:
+            `(rows, 3)`, or None where the fusion has no such shares.
+        """
+        weights: Float32Array = np.empty((len(rows), 3), dtype=np.float32)
+        for start in range(0, len(rows), _BLOCK):
+            block = torch.tensor(rows[start : start + _BLOCK])
+            images = None if self.images is None else self.images[block]
+            text, image = self.retriever.modality_embeddings(self.texts[block], images)
+            found = modality_shares(
+                self.retriever.fusion,
+                text,
+                image,
+                vectors=self._embed(block),
+                has_text=self.has_text[block],
+                has_image=self.has_image[block],
+            )
+            if found is None:
+                return None
+            weights[start : start + _BLOCK] = found.numpy()
+        return weights
+
+    def _embed(self, rows: Tensor, *, text: bool = True, image: bool = True) -> Tensor:
+        return self.retriever.product_embedding(
+            self.texts[rows],
+            None if self.images is None else self.images[rows],
+            has_text=self.has_text[rows] & text,
+            has_image=self.has_image[rows] & image,
+        )
 
 
 def embed_products(model: Path, dataset: Dataset, *, cache: Path) -> ProductEmbeddings:
@@ -28,43 +119,33 @@ def embed_products(model: Path, dataset: Dataset, *, cache: Path) -> ProductEmbe
         cache: Directory of content-addressed results.
     """
     entry = (
-        cache
-        / "embeddings"
-        / f"{encoder_fingerprint(model)[:24]}-{dataset.manifest.content_hash[:24]}"
+        cache / _FORMAT / f"{encoder_fingerprint(model)[:24]}-{dataset.manifest.content_hash[:24]}"
     )
     if not entry.is_dir():
         with new_directory(entry) as scratch:
-            _embed(model, dataset, scratch, cache=cache)
+            _embed(ProductTower.open(model, dataset, cache=cache), scratch)
+    weights = entry / "weights.npy"
     return ProductEmbeddings(
         product_ids=dataset.product_ids(),
         vectors=np.load(entry / "vectors.npy", mmap_mode="r"),
         has_text=np.load(entry / "has_text.npy"),
         has_image=np.load(entry / "has_image.npy"),
+        weights=np.load(weights) if weights.is_file() else None,
     )
 
 
-@torch.no_grad()
-def _embed(model: Path, dataset: Dataset, out: Path, *, cache: Path) -> None:
-    retriever = load_retriever(model)
-    vision = retriever.settings.vision if retriever.image_encoder is not None else None
-    catalogue = open_catalogue(dataset, vision=vision, cache=cache)
-    texts = product_features(retriever, catalogue.texts, cache=cache)
-    images = image_features(retriever, catalogue, cache=cache) if vision else None
-    has_text = torch.from_numpy(catalogue.has_text)
-    has_image = torch.from_numpy(catalogue.has_image)
-    vectors = np.lib.format.open_memmap(
-        out / "vectors.npy", "w+", dtype=np.float32, shape=(len(catalogue), retriever.dim)
-    )
-    for rows in torch.arange(len(catalogue)).split(_BLOCK):
-        vectors[rows.numpy()] = retriever.product_embedding(
-            texts[rows],
-            None if images is None else images[rows],
-            has_text=has_text[rows],
-            has_image=has_image[rows],
-        ).numpy()
+def _embed(tower: ProductTower, out: Path) -> None:
+    shape = (len(tower), tower.retriever.dim)
+    vectors = np.lib.format.open_memmap(out / "vectors.npy", "w+", dtype=np.float32, shape=shape)
+    for start in range(0, len(tower), _BLOCK):
+        rows = range(start, min(start + _BLOCK, len(tower)))
+        vectors[start : rows.stop] = tower.vectors(rows)
     vectors.flush()
-    np.save(out / "has_text.npy", catalogue.has_text)
-    np.save(out / "has_image.npy", catalogue.has_image)
+    weights = tower.weights(range(len(tower)))
+    if weights is not None:
+        np.save(out / "weights.npy", weights)
+    np.save(out / "has_text.npy", tower.has_text.numpy())
+    np.save(out / "has_image.npy", tower.has_image.numpy())
 
 
 @torch.no_grad()

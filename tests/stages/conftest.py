@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from mmr.config.model import ModelSettings, TextSettings, VisionSettings
+from mmr.config.model import FusionKind, ModelSettings, TextSettings, VisionSettings
 from mmr.config.run import RunSettings
 from mmr.config.showroom import ShowroomConfig
 from mmr.config.training import (
@@ -21,6 +22,8 @@ from mmr.config.training import (
     VisionStage,
 )
 from mmr.data.dataset import Dataset
+from mmr.models.retriever import new_text_retriever
+from mmr.models.storage import save_retriever
 from mmr.stages.showroom import render_showroom
 
 
@@ -97,3 +100,25 @@ def tiny_settings(tiny_backbone: Path) -> RunSettings:
         align=AlignStage(loop=loop, batch=batch),
         fusion=FusionStage(loop=loop, batch=batch),
     )
+
+
+@pytest.fixture(scope="session")
+def untrained_model(
+    tiny_settings: RunSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[FusionKind], Path]:
+    """Saves a model of random weights with the fusion asked for; text-only ones have no images."""
+
+    def save(kind: FusionKind) -> Path:
+        torch.manual_seed(1)
+        retriever = new_text_retriever(tiny_settings.model)
+        if kind is not FusionKind.TEXT_ONLY:
+            retriever.with_images()
+            retriever.with_fusion(kind)
+            for parameter in retriever.fusion.parameters():
+                torch.nn.init.normal_(parameter, std=0.5)
+        path = tmp_path_factory.mktemp("untrained") / kind.value
+        path.mkdir()
+        save_retriever(retriever, path, training={})
+        return path
+
+    return save

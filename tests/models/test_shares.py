@@ -1,0 +1,76 @@
+"""Shares of text and image in a vector are stated where they are true, and only there."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmr.config.model import FusionKind, ModelSettings
+from mmr.models.fusion import BilinearExperts, Concat, ModalAdaptation, new_fusion
+from mmr.models.shares import modality_shares
+
+SETTINGS = ModelSettings(dim=12, bilinear_rank=6)
+HAS_TEXT = torch.tensor([True, True, False, True])
+HAS_IMAGE = torch.tensor([True, False, True, True])
+
+
+def unit(seed: int) -> Tensor:
+    return F.normalize(torch.randn(4, 12, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def shares_of(fusion, has_text: Tensor = HAS_TEXT, has_image: Tensor = HAS_IMAGE) -> Tensor | None:
+    text, image = unit(1), unit(2)
+    vectors = fusion(text, image, has_text=has_text, has_image=has_image)
+    return modality_shares(
+        fusion, text, image, vectors=vectors, has_text=has_text, has_image=has_image
+    )
+
+
+def disturbed(fusion: torch.nn.Module) -> torch.nn.Module:
+    torch.manual_seed(0)
+    for parameter in fusion.parameters():
+        torch.nn.init.normal_(parameter)
+    return fusion
+
+
+@pytest.mark.parametrize("weight", [0.7, -0.7])
+@torch.no_grad()
+def test_shares_of_the_experts_and_the_joint_expert_rebuild_the_vector(weight: float) -> None:
+    fusion = disturbed(BilinearExperts(12, rank=6))
+    fusion.bilinear_weight.fill_(weight)
+
+    shares = shares_of(fusion)
+
+    assert shares is not None
+    torch.testing.assert_close(shares.sum(1), torch.ones(4))
+    assert shares[1].tolist() == [1.0, 0.0, 0.0]  # no image
+    assert shares[2].tolist() == [0.0, 1.0, 0.0]  # no text
+    text, image = unit(1), unit(2)
+    gate = fusion.modality_weights(text, image, has_text=HAS_TEXT, has_image=HAS_IMAGE)
+    torch.testing.assert_close(shares[0, :2], gate[0] / 1.7)
+    assert shares[0, 2].item() == pytest.approx(0.7 / 1.7)
+
+
+def test_modal_adaptations_shares_are_its_two_weights() -> None:
+    fusion = disturbed(ModalAdaptation(12))
+
+    shares = shares_of(fusion)
+
+    assert shares is not None
+    gate = fusion.modality_weights(unit(1), unit(2), has_text=HAS_TEXT, has_image=HAS_IMAGE)
+    torch.testing.assert_close(shares[:, :2], gate)
+    assert shares[:, 2].tolist() == [0.0] * 4
+
+
+def test_a_fusion_that_mixes_channels_states_no_shares() -> None:
+    assert shares_of(disturbed(Concat(12))) is None
+
+
+def test_a_product_with_nothing_has_no_shares() -> None:
+    nothing = torch.tensor([False, True, True, True])
+
+    shares = shares_of(new_fusion(FusionKind.MEAN, SETTINGS), HAS_TEXT & nothing, nothing)
+
+    assert shares is not None
+    assert shares[0].isnan().all()
+    assert not shares[1:].isnan().any()
