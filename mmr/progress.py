@@ -27,9 +27,11 @@ class Bar(Protocol):
 
 
 @contextmanager
-def progress_bar(description: str, total: int | None) -> Iterator[Bar]:
-    """Shows the progress of one long piece of work on stderr."""
-    if sys.stderr.isatty():
+def progress_bar(description: str, total: int | None, *, show: bool = True) -> Iterator[Bar]:
+    """Shows the progress of one long piece of work on stderr, unless `show` is off."""
+    if not show:
+        yield _NoBar()
+    elif sys.stderr.isatty():
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -44,6 +46,11 @@ def progress_bar(description: str, total: int | None) -> Iterator[Bar]:
         bar = _LogBar(description, total)
         yield bar
         bar.finish()
+
+
+class _NoBar:
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Another process shows the progress."""
 
 
 class _TerminalBar:

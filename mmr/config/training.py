@@ -24,6 +24,10 @@ class LoopSettings(Settings):
         5, description="Validations without a better one before the stage stops early."
     )
     checkpoint_every: PositiveInt = Field(100, description="Steps between checkpoints.")
+    bf16: bool = Field(True, description="Multiply in bf16 where the hardware does so natively.")
+    compile: bool = Field(
+        False, description="Compile backbones that learn (`torch.compile`): pays on GPUs."
+    )
 
 
 class QueryBatchSettings(Settings):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 
@@ -16,6 +19,23 @@ def has_native_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def fast_inference(device: torch.device, *, enabled: bool = True) -> torch.autocast:
+def bf16_autocast(device: torch.device, *, enabled: bool = True) -> torch.autocast:
     """Autocast to bf16 where that is fast; without effect elsewhere."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled and has_native_bf16())
+
+
+@contextmanager
+def fast_matmuls() -> Iterator[None]:
+    """TF32 on GPUs for what autocast leaves in fp32; without effect on a CPU.
+
+    Only training uses it: queries are embedded in full precision, as they are served.
+    """
+    if not torch.cuda.is_available():
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -45,7 +45,8 @@ def _train(
         raise RuntimeError(f"{vision} has no image tower")
     result = train_parts(
         retriever,
-        objective.scale,
+        objective,
+        scale=objective.scale,
         parts={
             encoder: stage.loop.backbone_learning_rate,
             head: stage.loop.learning_rate,
@@ -53,7 +54,6 @@ def _train(
             retriever.text_head: stage.text_learning_rate,
             objective.scale: stage.loop.learning_rate,
         },
-        loss_at=objective,
         validate=lambda: data.score_mean(retriever),
         loop=stage.loop,
         run=run,

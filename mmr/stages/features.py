@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from mmr.atomic import new_file
 from mmr.hashing import sha256_json
-from mmr.models.precision import fast_inference
+from mmr.models.precision import bf16_autocast
 from mmr.models.retriever import Retriever
 from mmr.models.text import pooled_features
 from mmr.models.vision import ImageEncoder
 from mmr.progress import progress_bar
 from mmr.training.data import Catalogue
-from mmr.training.objectives import load_pixels
+from mmr.training.encoding import load_pixels
 from mmr.types import Int64Array
 
 _TEXT_BATCH = 256
@@ -63,7 +63,7 @@ def _kept_text(
             for start in range(0, len(order), _TEXT_BATCH):
                 rows = order[start : start + _TEXT_BATCH]
                 batch = [texts[row] for row in rows]
-                with fast_inference(device, enabled=not exact):
+                with bf16_autocast(device, enabled=not exact):
                     encoded = pooled_features(encoder, batch, max_tokens=max_tokens, device=device)
                 features[rows] = encoded.cpu()
                 bar.advance(len(rows))
@@ -102,8 +102,8 @@ def encoded_images(
     def encode(bar_advance: Callable[[int], None]) -> None:
         for start in range(0, len(rows), _IMAGE_BATCH):
             block = rows[start : start + _IMAGE_BATCH]
-            pixels = load_pixels(catalogue, block, device, augment=False)
-            with fast_inference(device):
+            pixels = load_pixels(catalogue, block).to(device)
+            with bf16_autocast(device):
                 features[start : start + len(block)] = encoder(pixels).float()
             bar_advance(len(block))
 

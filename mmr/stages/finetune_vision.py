@@ -50,9 +50,9 @@ def _train(
         raise RuntimeError("with_images adds an image tower")
     result = train_parts(
         retriever,
-        objective.scale,
+        objective,
+        scale=objective.scale,
         parts={encoder: encoder_rate, head: rate, objective.scale: rate},
-        loss_at=objective,
         validate=lambda: data.score_mean(retriever),
         loop=settings.stage.loop,
         run=run,

@@ -75,7 +75,8 @@ def _train(
         raise RuntimeError(f"{aligned} has no image tower")
     result = train_parts(
         retriever,
-        objective.scale,
+        objective,
+        scale=objective.scale,
         parts={
             retriever.fusion: stage.loop.learning_rate,
             head: stage.loop.learning_rate,
@@ -83,7 +84,6 @@ def _train(
             retriever.text_head: stage.text_learning_rate,
             objective.scale: stage.loop.learning_rate,
         },
-        loss_at=objective,
         validate=validate,
         loop=stage.loop,
         run=run,

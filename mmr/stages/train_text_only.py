@@ -68,14 +68,14 @@ def _train(
 
     result = train_parts(
         retriever,
-        objective.scale,
+        objective,
+        scale=objective.scale,
         parts={
             retriever.query_head: loop.learning_rate,
             retriever.text_head: loop.learning_rate,
             retriever.text_encoder: loop.backbone_learning_rate,
             objective.scale: loop.learning_rate,
         },
-        loss_at=objective,
         validate=validate,
         loop=loop,
         run=run,

@@ -23,7 +23,7 @@ from mmr.hashing import files_below, sha256_file, sha256_json
 from mmr.models.retriever import Retriever
 from mmr.models.storage import save_retriever
 from mmr.release.fingerprint import encoder_fingerprint
-from mmr.training.loop import FitResult, fit, new_accelerator
+from mmr.training.loop import FitResult, Objective, fit
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class StageReport:
         steps: Optimizer steps taken.
         best_step: Step whose weights were kept.
         validation_ndcg_at_10: Mean NDCG@10 on the validation queries at that step.
+        data_wait_share: Share of the steps' time spent waiting for batches; below 0.1 in a run
+            whose data path keeps up.
         seconds: Time of this call; near 0 when the result was kept from before.
         reused: Whether it was.
     """
@@ -43,6 +45,7 @@ class StageReport:
     steps: int
     best_step: int
     validation_ndcg_at_10: float
+    data_wait_share: float
     seconds: float
     reused: bool
 
@@ -52,6 +55,7 @@ class StageReport:
             "steps": float(self.steps),
             "best_step": float(self.best_step),
             "validation_ndcg_at_10": self.validation_ndcg_at_10,
+            "data_wait_share": self.data_wait_share,
             "seconds": self.seconds,
         }
 
@@ -110,6 +114,7 @@ class StageRun:
             steps=record["steps"],
             best_step=record["best_step"],
             validation_ndcg_at_10=record["validation_ndcg_at_10"],
+            data_wait_share=record["data_wait_share"],
             seconds=time.monotonic() - start,
             reused=reused,
         )
@@ -125,6 +130,7 @@ class StageRun:
             "steps": result.steps,
             "best_step": result.best_step,
             "validation_ndcg_at_10": result.best_metric,
+            "data_wait_share": result.data_wait_share,
             "settings": self.settings.model_dump(mode="json"),
             "dataset": self.dataset.manifest.content_hash,
             "parent": encoder_fingerprint(self.parent) if self.parent else None,
@@ -134,10 +140,10 @@ class StageRun:
 
 def train_parts(
     retriever: Retriever,
-    objective: nn.Module,
+    objective: Objective[Any],
     *,
+    scale: nn.Module,
     parts: dict[nn.Module, float],
-    loss_at: Callable[[int], Any],
     validate: Callable[[], float],
     loop: LoopSettings,
     run: StageRun,
@@ -146,14 +152,14 @@ def train_parts(
 
     Args:
         retriever: Changed in place.
-        objective: Modules that only the loss needs (the learnt scale).
+        objective: What is minimised.
+        scale: The learnt scale, which only the loss needs.
         parts: Module to peak learning rate; at 0, and everything else, is frozen.
-        loss_at: The loss of a step.
         validate: Scores the present retriever.
         loop: Numbers of the loop.
         run: Names the checkpoint.
     """
-    trained = nn.ModuleDict({"retriever": retriever, "objective": objective})
+    trained = nn.ModuleDict({"retriever": retriever, "objective": scale})
     trained.requires_grad_(False)
     groups: list[dict[str, Any]] = []
     for part, rate in parts.items():
@@ -163,12 +169,11 @@ def train_parts(
             groups.append({"params": parameters, "lr": rate})
     return fit(
         trained,
-        loss_at,
+        objective,
         parameters=groups,
         validate=validate,
         settings=loop,
         seed=run.settings.seed,
-        accelerator=new_accelerator(),
         checkpoint=run.checkpoint,
         description=run.stage,
     )

@@ -7,9 +7,15 @@ from torch import Tensor
 
 from mmr.config.training import FusionStageSettings
 from mmr.models.retriever import Retriever
-from mmr.training.data import QueryBatches
+from mmr.training.data import QueryBatch, QueryBatches
+from mmr.training.encoding import query_embeddings
 from mmr.training.losses import query_product_loss
-from mmr.training.objectives import LearntScale, TrainingInputs, single_modality_losses
+from mmr.training.objectives import (
+    LearntScale,
+    TrainingInputs,
+    single_modality_losses,
+)
+from mmr.training.processes import gathered, own_part
 
 
 class FusionObjective:
@@ -45,19 +51,28 @@ class FusionObjective:
             seed=settings.seed,
         )
 
-    def __call__(self, step: int) -> Tensor:
-        """The loss of one step, a scalar."""
-        batch = self._batches(step)
+    def batch(self, step: int) -> QueryBatch:
+        """Queries and products of one step."""
+        return self._batches(step)
+
+    def loss(self, batch: QueryBatch) -> Tensor:
+        """The loss of one batch, a scalar."""
         retriever, stage = self._retriever, self._settings.stage
-        device = retriever.device
-        rows = torch.from_numpy(batch.products).to(self._image_features.device)
-        query = retriever.query_head(self._inputs.text.queries(batch.queries))
-        text = retriever.text_head(self._inputs.text.products(batch.products))
-        image = retriever.image_head(self._image_features[rows].to(device))  # type: ignore[misc]
-        has_text = torch.from_numpy(self._inputs.catalogue.has_text[batch.products]).to(device)
-        has_image = torch.from_numpy(self._inputs.catalogue.has_image[batch.products]).to(device)
-        shown_text, shown_image = self._dropped(has_text, has_image)
-        fused = retriever.fusion(text, image, has_text=shown_text, has_image=shown_image)
+        device, catalogue = retriever.device, self._inputs.catalogue
+        own, total = own_part(batch.products), len(batch.products)
+        query = query_embeddings(retriever, self._inputs.text, batch.queries)
+        own_text = retriever.text_head(self._inputs.text.products(own))
+        own_image = retriever.image_head(  # type: ignore[misc]
+            self._image_features[torch.from_numpy(own).to(self._image_features.device)].to(device)
+        )
+        shown_text, shown_image = self._dropped(
+            torch.from_numpy(catalogue.has_text[own]).to(device),
+            torch.from_numpy(catalogue.has_image[own]).to(device),
+        )
+        fused = gathered(
+            retriever.fusion(own_text, own_image, has_text=shown_text, has_image=shown_image),
+            rows=total,
+        )
         grades = batch.grades.to(device)
         loss = query_product_loss(
             query,
@@ -69,11 +84,11 @@ class FusionObjective:
         if stage.auxiliary_weight:
             text_loss, image_loss = single_modality_losses(
                 query,
-                text,
-                image,
+                gathered(own_text, rows=total),
+                gathered(own_image, rows=total),
                 grades,
-                has_text=has_text,
-                has_image=has_image,
+                has_text=torch.from_numpy(catalogue.has_text[batch.products]).to(device),
+                has_image=torch.from_numpy(catalogue.has_image[batch.products]).to(device),
                 scale=self.scale(),
                 grade_weights=self._settings.loss.grade_weights,
             )

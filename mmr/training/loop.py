@@ -8,16 +8,38 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mmr.atomic import new_file
 from mmr.config.training import LoopSettings
-from mmr.models.precision import has_native_bf16
+from mmr.models.precision import bf16_autocast, fast_matmuls
 from mmr.progress import progress_bar
+from mmr.training.batch_norm import normalise_over_processes
+from mmr.training.compilation import compiled
+from mmr.training.feed import BatchFeed
+from mmr.training.processes import (
+    accelerator,
+    average_gradients,
+    from_main,
+    is_main,
+    process_index,
+    share_weights,
+)
+
+Batch = TypeVar("Batch")
+
+
+class Objective(Protocol[Batch]):
+    """What a stage minimises, in two halves, so that data is made ready while a step computes."""
+
+    def batch(self, step: int) -> Batch:
+        """The data of a step, by seed and step alone; see `BatchFeed` for what it may touch."""
+
+    def loss(self, batch: Batch) -> Tensor:
+        """The loss of a batch, a scalar; equal in every process (see `mmr.training.processes`)."""
 
 
 @dataclass
@@ -28,61 +50,69 @@ class LoopState:
         step: Optimizer steps done.
         best_step, best_metric: Where validation was best; step 0 is the untrained start.
         stale: Validations since then.
-        history: One record a validation: step, loss, metric, learning rate, seconds.
+        waited_s, stepped_s: Seconds spent waiting for data, and in steps, that waiting included.
+        history: One record a validation: step, loss, metric, learning rate, seconds since the start
+            of this process, share of the steps' time spent waiting for data since the last record.
     """
 
     step: int = 0
     best_step: int = 0
     best_metric: float = -math.inf
     stale: int = 0
+    waited_s: float = 0.0
+    stepped_s: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a stage ended; the model holds the weights of `best_step`."""
+    """How a stage ended; the model holds the weights of `best_step`.
+
+    Attributes:
+        data_wait_share: Share of the steps' time in which nothing could be computed because the
+            batch was not ready; of the main process.
+    """
 
     best_step: int
     best_metric: float
     steps: int
     history: list[dict[str, float]]
-
-
-def new_accelerator() -> Accelerator:
-    """An accelerator with bf16 autocast where the hardware multiplies it natively."""
-    return Accelerator(mixed_precision="bf16" if has_native_bf16() else "no")
+    data_wait_share: float
 
 
 def fit(
     model: nn.Module,
-    loss_at: Callable[[int], Tensor],
+    objective: Objective[Batch],
     *,
     parameters: Sequence[dict[str, Any]],
     validate: Callable[[], float],
     settings: LoopSettings,
     seed: int,
-    accelerator: Accelerator,
     checkpoint: Path,
     description: str,
 ) -> FitResult:
     """Trains until the steps are done or validation stops improving.
 
     A step's batch and random numbers depend on `seed` and its number alone, and a checkpoint holds
-    everything else, so a run that was killed continues as if it had not been.
+    everything else, so a run that was killed continues as if it had not been. Several processes
+    train as one (see `mmr.training.processes`): the main one validates and writes checkpoints, all
+    read them. Dropout and augmentation are drawn by each process for its own rows, from seed, step
+    and the process's number.
 
     Args:
-        model: What is trained; on return it holds its best weights.
-        loss_at: The loss of the batch of a step, a scalar.
+        model: What is trained, on its device; on return it holds its best weights.
+        objective: Batches and their loss.
         parameters: Groups for the optimizer, each with its peak `lr`.
         validate: Measures the present model; larger is better. It also measures the start.
         settings: Numbers of the loop.
         seed: Seeds every step together with its number.
-        accelerator: Places tensors and scales gradients.
         checkpoint: File to resume from and to write to; removed by the caller once the stage is
             stored.
         description: Shown beside the progress bar.
     """
-    optimizer = torch.optim.AdamW(list(parameters), weight_decay=settings.weight_decay)
+    share_weights(model)
+    normalise_over_processes(model)
+    optimizer = _new_optimizer(parameters, settings)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
     state = LoopState()
     best: dict[str, Tensor] = {}
@@ -90,46 +120,91 @@ def fit(
         best = _restore(checkpoint, model, optimizer, schedule, state)
     else:
         state.best_metric, best = _validated(model, validate), _weights(model)
-    with progress_bar(description, settings.steps) as bar:
+    with (
+        progress_bar(description, settings.steps, show=is_main()) as bar,
+        BatchFeed(objective.batch, end=settings.steps) as feed,
+        compiled(model, enabled=settings.compile),
+    ):
         bar.advance(state.step)
-        start = time.monotonic()
+        start, mark = time.monotonic(), _clock(state)
         running = 0.0
         while state.step < settings.steps and state.stale < settings.patience:
             torch.manual_seed(_step_seed(seed, state.step))
-            loss = _step(model, loss_at, state.step, optimizer, accelerator, settings)
+            loss = _timed_step(model, objective, feed, optimizer, settings, state)
             schedule.step()
             state.step += 1
             running = loss if running == 0.0 else 0.95 * running + 0.05 * loss
             bar.advance(note=f"loss {running:.3f} best {state.best_metric:.4f}")
             if state.step % settings.validate_every == 0 or state.step == settings.steps:
                 record = {"loss": running, "learning_rate": float(schedule.get_last_lr()[0])}
+                record["data_wait_share"] = _wait_share(mark, _clock(state))
                 if _note_validation(state, _validated(model, validate), record, start):
                     best = _weights(model)
-            if state.step % settings.checkpoint_every == 0:
+                mark = _clock(state)
+            if state.step % settings.checkpoint_every == 0 and is_main():
                 _save(checkpoint, model, optimizer, schedule, state, best)
     model.load_state_dict(best, strict=False)
-    return FitResult(state.best_step, state.best_metric, state.step, state.history)
+    share = _wait_share((0.0, 0.0), _clock(state))
+    return FitResult(state.best_step, state.best_metric, state.step, state.history, share)
+
+
+def _new_optimizer(
+    parameters: Sequence[dict[str, Any]], settings: LoopSettings
+) -> torch.optim.Optimizer:
+    """AdamW, as one kernel for all parameters where the device has it."""
+    devices = {value.device.type for group in parameters for value in group["params"]}
+    return torch.optim.AdamW(
+        list(parameters),
+        weight_decay=settings.weight_decay,
+        fused=devices <= {"cpu", "cuda"},
+    )
+
+
+def _timed_step(
+    model: nn.Module,
+    objective: Objective[Batch],
+    feed: BatchFeed[Batch],
+    optimizer: torch.optim.Optimizer,
+    settings: LoopSettings,
+    state: LoopState,
+) -> float:
+    """Takes the step's batch and does the step, and counts how long waiting and both took.
+
+    The loss is read back, so on an accelerator too the time is that of finished work.
+    """
+    start, waited = time.perf_counter(), feed.waited_s
+    loss = _step(model, objective, feed.take(state.step), optimizer, settings)
+    state.stepped_s += time.perf_counter() - start
+    state.waited_s += feed.waited_s - waited
+    return loss
 
 
 def _step(
     model: nn.Module,
-    loss_at: Callable[[int], Tensor],
-    step: int,
+    objective: Objective[Batch],
+    batch: Batch,
     optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
     settings: LoopSettings,
 ) -> float:
     model.train()
-    with accelerator.autocast():
-        loss = loss_at(step)
-    optimizer.zero_grad(set_to_none=True)
-    accelerator.backward(loss)
-    accelerator.clip_grad_norm_(
-        [parameter for group in optimizer.param_groups for parameter in group["params"]],
-        settings.gradient_clip,
-    )
+    with fast_matmuls():
+        with bf16_autocast(accelerator().device, enabled=settings.bf16):
+            loss = objective.loss(batch)
+        optimizer.zero_grad(set_to_none=True)
+        accelerator().backward(loss)
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
+    average_gradients(parameters)
+    nn.utils.clip_grad_norm_(parameters, settings.gradient_clip)
     optimizer.step()
     return float(loss.detach())
+
+
+def _clock(state: LoopState) -> tuple[float, float]:
+    return state.waited_s, state.stepped_s
+
+
+def _wait_share(before: tuple[float, float], after: tuple[float, float]) -> float:
+    return (after[0] - before[0]) / max(after[1] - before[1], 1e-9)
 
 
 def _rate(step: int, settings: LoopSettings) -> float:
@@ -142,13 +217,17 @@ def _rate(step: int, settings: LoopSettings) -> float:
 
 
 def _step_seed(seed: int, step: int) -> int:
-    return (seed * 1_000_003 + step) % (2**63)
+    return (seed * 1_000_003 + step + (process_index() << 40)) % (2**63)
 
 
 def _validated(model: nn.Module, validate: Callable[[], float]) -> float:
+    """Validates in the main process; all learn the result."""
     model.eval()
-    with torch.no_grad():
-        return validate()
+    metric = 0.0
+    if is_main():
+        with torch.no_grad():
+            metric = validate()
+    return from_main(metric)
 
 
 def _note_validation(
@@ -199,7 +278,7 @@ def _restore(
     schedule: torch.optim.lr_scheduler.LambdaLR,
     state: LoopState,
 ) -> dict[str, Tensor]:
-    content = torch.load(checkpoint, weights_only=True)
+    content = torch.load(checkpoint, weights_only=True, map_location="cpu")
     model.load_state_dict(content["model"], strict=False)
     optimizer.load_state_dict(content["optimizer"])
     schedule.last_epoch = content["schedule"]["last_epoch"]

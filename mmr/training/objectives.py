@@ -1,4 +1,8 @@
-"""The loss of each stage, as a function of the step alone."""
+"""What each stage minimises: the batch of a step, and the loss of a batch.
+
+Every process encodes its own part of a batch and gathers the embeddings of all; from there on the
+computation is that of one process (`mmr.training.processes`).
+"""
 
 from __future__ import annotations
 
@@ -16,11 +20,17 @@ from mmr.config.training import (
     VisionStageSettings,
 )
 from mmr.models.retriever import Retriever
-from mmr.training.augment import augmented
-from mmr.training.data import Catalogue, JudgedQueries, QueryBatches, product_batch
+from mmr.training.data import Catalogue, JudgedQueries, QueryBatch, QueryBatches, product_batch
+from mmr.training.encoding import (
+    IllustratedBatch,
+    ProductBatch,
+    image_embeddings,
+    own_pixels,
+    query_embeddings,
+    text_embeddings,
+)
 from mmr.training.losses import pair_contrastive_loss, query_product_loss
 from mmr.training.text_source import TextSource
-from mmr.types import Int64Array
 
 
 class LearntScale(nn.Module):
@@ -69,13 +79,16 @@ class TextOnlyObjective:
             seed=settings.seed,
         )
 
-    def __call__(self, step: int) -> Tensor:
-        """The loss of one step, a scalar."""
-        batch = self._batches(step)
-        retriever, text = self._retriever, self._inputs.text
+    def batch(self, step: int) -> QueryBatch:
+        """Queries and products of one step."""
+        return self._batches(step)
+
+    def loss(self, batch: QueryBatch) -> Tensor:
+        """The loss of one batch, a scalar."""
+        retriever = self._retriever
         return query_product_loss(
-            retriever.query_head(text.queries(batch.queries)),
-            retriever.text_head(text.products(batch.products)),
+            query_embeddings(retriever, self._inputs.text, batch.queries),
+            text_embeddings(retriever, self._inputs.text, batch.products),
             batch.grades.to(retriever.device),
             scale=self.scale(),
             grade_weights=self._weights,
@@ -104,18 +117,22 @@ class VisionObjective:
         self._products = np.flatnonzero(catalogue.has_text & catalogue.has_image)
         self.scale = LearntScale(settings.loss).to(retriever.device)
 
-    def __call__(self, step: int) -> Tensor:
-        """The loss of one step, a scalar."""
-        stage = self._settings.stage
+    def batch(self, step: int) -> ProductBatch:
+        """Products of one step, and their photographs."""
         rows = product_batch(
-            self._products, size=stage.batch_size, step=step, seed=self._settings.seed
+            self._products,
+            size=self._settings.stage.batch_size,
+            step=step,
+            seed=self._settings.seed,
         )
-        retriever = self._retriever
+        return ProductBatch(rows, own_pixels(self._inputs.catalogue, rows))
+
+    def loss(self, batch: ProductBatch) -> Tensor:
+        """The loss of one batch, a scalar."""
+        retriever, rows = self._retriever, batch.products
         with torch.no_grad():
-            text = retriever.text_head(self._inputs.text.products(rows))
-        image = retriever.image_embedding(
-            load_pixels(self._inputs.catalogue, rows, retriever.device, augment=stage.augment)
-        )
+            text = text_embeddings(retriever, self._inputs.text, rows)
+        image = image_embeddings(retriever, batch, augment=self._settings.stage.augment)
         groups = torch.from_numpy(self._inputs.catalogue.text_groups[rows]).to(retriever.device)
         same = groups.unsqueeze(0) == groups.unsqueeze(1)
         return pair_contrastive_loss(image, text, same, scale=self.scale())
@@ -149,16 +166,19 @@ class AlignObjective:
             seed=settings.seed,
         )
 
-    def __call__(self, step: int) -> Tensor:
-        """The loss of one step, a scalar."""
+    def batch(self, step: int) -> IllustratedBatch:
+        """Queries and products of one step, and the products' photographs."""
         batch = self._batches(step)
+        pixels = own_pixels(self._inputs.catalogue, batch.products)
+        return IllustratedBatch(batch.products, pixels, batch.queries, batch.grades)
+
+    def loss(self, batch: IllustratedBatch) -> Tensor:
+        """The loss of one batch, a scalar."""
         retriever, inputs, stage = self._retriever, self._inputs, self._settings.stage
         device = retriever.device
-        query = retriever.query_head(inputs.text.queries(batch.queries))
-        text = retriever.text_head(inputs.text.products(batch.products))
-        image = retriever.image_embedding(
-            load_pixels(inputs.catalogue, batch.products, device, augment=stage.augment)
-        )
+        query = query_embeddings(retriever, inputs.text, batch.queries)
+        text = text_embeddings(retriever, inputs.text, batch.products)
+        image = image_embeddings(retriever, batch, augment=stage.augment)
         has_text = torch.from_numpy(inputs.catalogue.has_text[batch.products]).to(device)
         has_image = torch.from_numpy(inputs.catalogue.has_image[batch.products]).to(device)
         grades = batch.grades.to(device)
@@ -243,14 +263,3 @@ def single_modality_losses(
         )
 
     return single(text, has_text), single(image, has_image)
-
-
-def load_pixels(
-    catalogue: Catalogue, rows: Int64Array, device: torch.device, *, augment: bool
-) -> Tensor:
-    """Photographs of some products, `(rows, 3, height, width)` uint8, augmented if asked."""
-    if catalogue.pixels is None:
-        raise RuntimeError("this catalogue was opened without photographs")
-    pixels = torch.from_numpy(np.ascontiguousarray(catalogue.pixels[rows])).to(device)
-    pixels = pixels.permute(0, 3, 1, 2)
-    return augmented(pixels) if augment else pixels

@@ -67,6 +67,8 @@ def test_each_stage_hands_on_the_history_of_those_before_it(chain: dict[str, Pat
     stages_seen = list(dict.fromkeys(entry["stage"] for entry in record["history"]))
     assert stages_seen == ["text_only", "finetune_vision", "align_queries", "train_fusion"]
     assert record["parent"] == encoder_fingerprint(chain["aligned"])
+    assert all(0 <= entry["data_wait_share"] <= 1 for entry in record["history"])
+    assert 0 <= record["data_wait_share"] <= 1
 
 
 def test_fusion_starts_at_the_quality_of_alignment(chain: dict[str, Path]) -> None:
@@ -147,16 +149,17 @@ def test_a_killed_stage_resumes_to_the_same_model(
 ) -> None:
     settings = tiny_settings.text_only_stage
     steps: list[int] = []
-    whole_step = training_loop._step
+    whole_step = training_loop._timed_step
 
-    def dying(model, loss_at, step, *rest):  # type: ignore[no-untyped-def]
+    def dying(model, objective, feed, optimizer, settings, state):  # type: ignore[no-untyped-def]
+        step = state.step
         if step == 9 and 9 not in steps:
             steps.append(step)
             raise KeyboardInterrupt
         steps.append(step)
-        return whole_step(model, loss_at, step, *rest)
+        return whole_step(model, objective, feed, optimizer, settings, state)
 
-    monkeypatch.setattr(training_loop, "_step", dying)
+    monkeypatch.setattr(training_loop, "_timed_step", dying)
     arguments = {"dataset": tiny_dataset, "settings": settings, "cache": tmp_path / "cache"}
     with pytest.raises(KeyboardInterrupt):
         stages.train_text_only(out=tmp_path / "model", **arguments)
@@ -250,7 +253,13 @@ def test_training_without_judged_queries_is_refused_with_the_cure(tiny_dataset: 
 def test_reports_are_flat_figures(chain: dict[str, Path]) -> None:
     from mmr.stages.training_run import StageReport
 
-    report = StageReport("train_fusion", 12, 6, 0.5, 1.0, reused=False)
+    report = StageReport("train_fusion", 12, 6, 0.5, 0.01, 1.0, reused=False)
 
     assert replace(report, seconds=2.0).as_metrics()["seconds"] == 2.0
-    assert set(report.as_metrics()) == {"steps", "best_step", "validation_ndcg_at_10", "seconds"}
+    assert set(report.as_metrics()) == {
+        "steps",
+        "best_step",
+        "validation_ndcg_at_10",
+        "data_wait_share",
+        "seconds",
+    }

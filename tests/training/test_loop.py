@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmr.config.training import LoopSettings
-from mmr.training.loop import FitResult, fit, new_accelerator
+from mmr.training.loop import FitResult, fit
 
 SETTINGS = LoopSettings(
     steps=24, learning_rate=0.05, validate_every=4, checkpoint_every=5, patience=100
@@ -15,6 +16,19 @@ SETTINGS = LoopSettings(
 
 class Killed(Exception):
     pass
+
+
+class Steps:
+    """An objective whose batches are the step's number."""
+
+    def __init__(self, loss_at: Callable[[int], Tensor]) -> None:
+        self._loss_at = loss_at
+
+    def batch(self, step: int) -> int:
+        return step
+
+    def loss(self, batch: int) -> Tensor:
+        return self._loss_at(batch)
 
 
 def problem() -> tuple[nn.Module, Callable[[int], Tensor], Callable[[], float]]:
@@ -42,12 +56,11 @@ def train(
 
     result = fit(
         model,
-        killing,
+        Steps(killing),
         parameters=[{"params": list(model.parameters()), "lr": settings.learning_rate}],
         validate=validate,
         settings=settings,
         seed=5,
-        accelerator=new_accelerator(),
         checkpoint=checkpoint,
         description="test",
     )
@@ -81,12 +94,11 @@ def test_the_best_validated_weights_are_kept_not_the_last(tmp_path: Path) -> Non
 
     result = fit(
         model,
-        loss_at,
+        Steps(loss_at),
         parameters=[{"params": list(model.parameters()), "lr": 0.05}],
         validate=scripted,
         settings=SETTINGS,
         seed=5,
-        accelerator=new_accelerator(),
         checkpoint=tmp_path / "checkpoint.pt",
         description="test",
     )
@@ -99,12 +111,11 @@ def test_training_stops_early_when_validation_no_longer_improves(tmp_path: Path)
     model, loss_at, _ = problem()
     result = fit(
         model,
-        loss_at,
+        Steps(loss_at),
         parameters=[{"params": list(model.parameters()), "lr": 0.05}],
         validate=lambda: 1.0,
         settings=SETTINGS.model_copy(update={"patience": 2}),
         seed=5,
-        accelerator=new_accelerator(),
         checkpoint=tmp_path / "checkpoint.pt",
         description="test",
     )
@@ -119,12 +130,11 @@ def test_frozen_weights_are_neither_changed_nor_put_into_checkpoints(tmp_path: P
     before = model[0].weight.clone()  # type: ignore[index]
     fit(
         model,
-        loss_at,
+        Steps(loss_at),
         parameters=[{"params": list(model[3].parameters()), "lr": 0.05}],  # type: ignore[index]
         validate=validate,
         settings=SETTINGS,
         seed=5,
-        accelerator=new_accelerator(),
         checkpoint=tmp_path / "checkpoint.pt",
         description="test",
     )
@@ -133,3 +143,37 @@ def test_frozen_weights_are_neither_changed_nor_put_into_checkpoints(tmp_path: P
     assert torch.equal(before, model[0].weight)  # type: ignore[index]
     assert "0.weight" not in saved["model"]
     assert "3.weight" in saved["model"]
+
+
+def test_the_share_of_time_spent_waiting_for_data_is_in_history_and_result(tmp_path: Path) -> None:
+    model, loss_at, validate = problem()
+
+    class Slow(Steps):
+        def batch(self, step: int) -> int:
+            time.sleep(0.05)
+            return step
+
+    def shares(objective: Steps, name: str) -> tuple[list[float], float]:
+        result = fit(
+            model,
+            objective,
+            parameters=[{"params": list(model.parameters()), "lr": 0.05}],
+            validate=validate,
+            settings=SETTINGS,
+            seed=5,
+            checkpoint=tmp_path / name,
+            description="test",
+        )
+        return [record["data_wait_share"] for record in result.history], result.data_wait_share
+
+    def long_step(step: int) -> Tensor:
+        time.sleep(0.05)
+        return loss_at(step)
+
+    starved, starved_share = shares(Slow(loss_at), "slow.pt")
+    fed, fed_share = shares(Steps(long_step), "fast.pt")
+
+    assert len(starved) == len(fed) == SETTINGS.steps // SETTINGS.validate_every
+    assert all(0 <= share <= 1 for share in [*starved, *fed])
+    assert starved_share > 0.3 > fed_share
+    assert min(starved) <= starved_share <= max(starved)
