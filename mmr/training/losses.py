@@ -36,22 +36,23 @@ def graded_contrastive_loss(
     best = grades.amax(dim=1)
     total = scores.new_zeros(len(scores))
     weight_sum = scores.new_zeros(len(scores))
-    for grade in torch.unique(grades):
-        level = int(grade)
-        if level == 0:
-            continue
-        positive = grades == level
-        negatives = scores.masked_fill(grades >= level, float("-inf")).logsumexp(1, keepdim=True)
-        losses = torch.nn.functional.softplus(negatives - scores)  # -log(e^s / (e^s + sum e^n))
-        count = positive.sum(1)
-        mean = torch.where(positive, losses, 0.0).sum(1) / count.clamp(min=1)
+    row, column = grades.nonzero(as_tuple=True)  # few: losses are taken where grades are
+    judged = grades[row, column]
+    for level in torch.unique(judged).tolist():
+        negatives = scores.masked_fill(grades >= level, float("-inf")).logsumexp(1)
+        at_level = judged == level
+        rows, columns = row[at_level], column[at_level]
+        # -log(e^s / (e^s + sum e^n))
+        losses = torch.nn.functional.softplus(negatives[rows] - scores[rows, columns])
+        count = torch.bincount(rows, minlength=len(scores))
+        mean = torch.zeros_like(total).index_add(0, rows, losses.to(total)) / count.clamp(min=1)
         weight = torch.where(best == level, 1.0, grade_weights.get(level, 1.0)) * (count > 0)
         total = total + weight * mean
         weight_sum = weight_sum + weight
-    rows = weight_sum > 0
-    if not bool(rows.any()):
+    counted = weight_sum > 0
+    if not bool(counted.any()):
         return scores.sum() * 0.0
-    return (total[rows] / weight_sum[rows]).mean()
+    return (total[counted] / weight_sum[counted]).mean()
 
 
 def query_product_loss(
