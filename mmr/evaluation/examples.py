@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mmr.config.gate import Metric
 from mmr.evaluation.metrics import relevant_judgements
+from mmr.evaluation.modalities import ExampleScores, ModalityScores
 from mmr.evaluation.systems import SystemScores, Task
 
 TOP = 5
@@ -54,6 +55,8 @@ class ShownProduct:
         picture: A `data:` URI, or None without an image that can be shown.
         grade: Its judged grade; 0 when irrelevant or not judged.
         best: Whether that is the query's best grade.
+        scores: The candidate's, by text alone, image alone and both; None where nobody computed
+            them.
     """
 
     product_id: str
@@ -61,6 +64,7 @@ class ShownProduct:
     picture: str | None
     grade: int
     best: bool
+    scores: ModalityScores | None
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,7 @@ def build_example(
     reference: SystemScores,
     titles: Mapping[str, str],
     pictures: Mapping[str, str],
+    scores: ExampleScores,
 ) -> Example:
     """Puts one query's top products side by side.
 
@@ -120,6 +125,7 @@ def build_example(
         reference: The reference's rankings.
         titles: Title by product id.
         pictures: `data:` URI by product id, for those that have one.
+        scores: The candidate's, by query id and product id.
     """
     judged = task.judgements[task.judgements["query_id"] == gain.query_id]
     grades = dict(zip(judged["product_id"], judged["grade"], strict=True))
@@ -133,6 +139,7 @@ def build_example(
                 picture=pictures.get(product_id),
                 grade=int(grades.get(product_id, 0)),
                 best=product_id in best,
+                scores=scores.get((gain.query_id, product_id)),
             )
             for product_id in top_product_ids(task, system, gain.row)
         ]

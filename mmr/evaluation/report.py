@@ -18,6 +18,7 @@ from mmr.evaluation.examples import (
     top_product_ids,
     wins_and_losses,
 )
+from mmr.evaluation.modalities import ModalityReport
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LISTED_QUERIES = 10
@@ -60,6 +61,7 @@ def render_report(
     titles: Mapping[str, str],
     pictures: Mapping[str, str],
     facts: Mapping[str, str],
+    modalities: ModalityReport,
 ) -> str:
     """Renders the report.
 
@@ -69,6 +71,7 @@ def render_report(
         titles: Title by product id, at least of `plan.product_ids`.
         pictures: `data:` URI by product id, where there is a picture.
         facts: Provenance for the footer: dataset, fingerprints, versions.
+        modalities: What text and image are worth to the candidate.
     """
 
     def examples(gains: Sequence[QueryGain]) -> list[Example]:
@@ -80,6 +83,7 @@ def render_report(
                 reference=evaluation.references[0],
                 titles=titles,
                 pictures=pictures,
+                scores=modalities.scores,
             )
             for gain in gains
         ]
@@ -106,6 +110,7 @@ def render_report(
             examples={"Wins": examples(plan.wins), "Losses": examples(plan.losses)},
             catalogue=len(evaluation.task.product_ids),
             facts=facts,
+            modalities=modalities.summary,
         )
     )
 
@@ -119,5 +124,6 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["value"] = lambda number: f"{number:.3f}"
+    environment.filters["percent"] = lambda number: f"{100 * number:.0f}"
     environment.filters["signed"] = lambda number: f"{number:+.3f}"
     return environment

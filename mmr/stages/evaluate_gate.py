@@ -23,7 +23,8 @@ from mmr.errors import CorruptArtifactError, DataContractError
 from mmr.evaluation.evaluate import Evaluation, evaluate_candidate
 from mmr.evaluation.examples import thumbnail
 from mmr.evaluation.gate import Decision, Reason
-from mmr.evaluation.report import plan_report, render_report
+from mmr.evaluation.modalities import ModalityReport
+from mmr.evaluation.report import ReportPlan, plan_report, render_report
 from mmr.evaluation.slices import product_facts
 from mmr.evaluation.systems import SystemScores, Task, score_system
 from mmr.release.bundle import Release
@@ -35,6 +36,7 @@ from mmr.stages.gate_record import (
     run_parameters,
     training_record,
 )
+from mmr.stages.report_modalities import report_modalities
 
 if TYPE_CHECKING:
     from mmr.tracking import Tracker
@@ -121,10 +123,14 @@ def evaluate_gate(
     with new_directory(out, replace=again) as scratch:
         lineage = {"dataset_revision": dataset_revision, "git_revision": git_revision}
         record = gate_record(evaluation, scores, contenders, data, lineage)
+        plan = plan_report(evaluation)
+        modalities = report_modalities(evaluation, plan, model=candidate, dataset=data, cache=cache)
+        record["modalities"] = modalities.summary and modalities.summary.as_json()
         write_json(scratch / "gate.json", record)
         per_query = per_query_table(scores, task.queries)
         per_query.to_parquet(scratch / "per_query.parquet", index=False)
-        write_text(scratch / "report.html", _report(evaluation, record, data))
+        page = _report(evaluation, plan, modalities, record, data)
+        write_text(scratch / "report.html", page)
         metrics = flat_metrics(evaluation, scores)
         run_id = tracker.log_run(
             name=f"{data.manifest.name} {contenders[0].fingerprint[:12]}",
@@ -191,8 +197,13 @@ def _product_facts(data: Dataset) -> pd.DataFrame:
     )
 
 
-def _report(evaluation: Evaluation, record: Mapping[str, Any], data: Dataset) -> str:
-    plan = plan_report(evaluation)
+def _report(
+    evaluation: Evaluation,
+    plan: ReportPlan,
+    modalities: ModalityReport,
+    record: Mapping[str, Any],
+    data: Dataset,
+) -> str:
     table = data.product_table(["product_id", "title"])
     table = table.filter(
         pc.is_in(table["product_id"], value_set=pa.array(plan.product_ids, pa.string()))
@@ -204,6 +215,7 @@ def _report(evaluation: Evaluation, record: Mapping[str, Any], data: Dataset) ->
         titles={row["product_id"]: row["title"] or "" for row in table.to_pylist()},
         pictures=_pictures(data, set(plan.product_ids)),
         facts={name.replace("_", " "): str(value) for name, value in facts.items() if value},
+        modalities=modalities,
     )
 
 

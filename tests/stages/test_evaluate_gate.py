@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from PIL import Image
 
 from mmr.atomic import write_json
 from mmr.config.gate import GateConfig
+from mmr.config.model import FusionKind
 from mmr.data.dataset import Dataset
 from mmr.data.writer import new_dataset
 from mmr.errors import ArtifactError, DataContractError, TrackingError
@@ -103,7 +104,18 @@ def embedding(monkeypatch: pytest.MonkeyPatch) -> None:
     def embed_queries(model: Path, queries: Sequence[str], *, cache: Path) -> Float32Array:
         return _noisy(model, [int(text.split()[-1]) for text in queries], 2)
 
+    class ProductTower:
+        """Of a model that reads text only: the report has nothing to weigh."""
+
+        images = None
+        retriever = SimpleNamespace(kind=FusionKind.TEXT_ONLY)
+
+        @classmethod
+        def open(cls, model: Path, dataset: Dataset, *, cache: Path) -> "ProductTower":
+            return cls()
+
     module = ModuleType("mmr.stages.embedding")
+    module.ProductTower = ProductTower
     module.embed_products = embed_products
     module.embed_queries = embed_queries
     monkeypatch.setitem(sys.modules, "mmr.stages.embedding", module)
