@@ -1,6 +1,7 @@
 """Records and arrays that pass between the packages."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,14 @@ from numpy.typing import NDArray
 Float32Array = NDArray[np.float32]
 Int64Array = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+
+class Photographs(Protocol):
+    """Photographs of products by row: a store on disk, or an array."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Int64Array, /) -> NDArray[np.uint8]: ...
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,91 @@
-"""Decoded photographs, once for all stages: a memory-mapped array keyed by content and size."""
+"""Decoded photographs, made once for all stages and kept by the dataset's content and their size.
+
+CACHE/pixels/
+  CONTENT-HEIGHTxWIDTH/           whole, never changed
+    pixels.bin                    (products, height, width, 3) uint8
+    has_image.bin                 (products,) bool
+    progress.json                 rows, all of them
+  CONTENT-HEIGHTxWIDTH.decoding/  under way; see `mmr.data.decoding`
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import os
+import weakref
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
-from mmr.atomic import new_directory
 from mmr.data.dataset import Dataset
-from mmr.progress import progress_bar
-from mmr.types import BoolArray
+from mmr.data.decoding import HAS_IMAGE, PIXELS, decode_all
+from mmr.errors import CorruptArtifactError
+from mmr.types import BoolArray, Int64Array
 
-WHITE = (255, 255, 255)
-_ROWS = 256
-_DECODERS = 4  # threads; Pillow lets go of the interpreter lock while it decodes
+
+class PixelStore:
+    """Photographs on disk, all of one size, read by row.
+
+    Rows are read, not mapped: a process holds the rows that it asked for and no more, however large
+    the file. Repeated reads come from the operating system's page cache. Threads may share a store.
+
+    Args:
+        file: `PIXELS` of a whole cache entry.
+        shape: `(products, height, width, 3)`.
+
+    Raises:
+        CorruptArtifactError: The file has another size.
+    """
+
+    def __init__(self, file: Path, shape: tuple[int, int, int, int]) -> None:
+        self.shape = shape
+        self._row_bytes = int(np.prod(shape[1:]))
+        self._file = file
+        found, wanted = file.stat().st_size, shape[0] * self._row_bytes
+        if found != wanted:
+            raise CorruptArtifactError(
+                f"{file} holds {found} bytes, not {wanted}. Remove {file.parent}; it is made again."
+            )
+        self._descriptor = os.open(file, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def __len__(self) -> int:
+        """Number of products."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: Int64Array) -> NDArray[np.uint8]:
+        """Photographs of some products, `(rows, height, width, 3)`, as a new array."""
+        if len(rows) == 0:
+            return np.empty((0, *self.shape[1:]), dtype=np.uint8)
+        if not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)} photographs")
+        pixels = np.empty((len(rows), *self.shape[1:]), dtype=np.uint8)
+        flat = pixels.reshape(-1)
+        runs = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # neighbours are read at once
+        for start, end in zip(runs, np.append(runs[1:], len(rows)), strict=True):
+            part = flat[start * self._row_bytes : end * self._row_bytes]
+            self._read(memoryview(part), int(rows[start]))  # type: ignore[arg-type]
+        return pixels
+
+    def _read(self, target: memoryview, row: int) -> None:
+        offset, done = row * self._row_bytes, 0
+        while done < len(target):  # one call reads 2 GiB at most
+            count = os.preadv(self._descriptor, [target[done:]], offset + done)
+            if count == 0:
+                raise CorruptArtifactError(
+                    f"{self._file} was cut short. Remove {self._file.parent}; it is made again."
+                )
+            done += count
 
 
 def decoded_pixels(
     dataset: Dataset, *, height: int, width: int, cache: Path
-) -> tuple[NDArray[np.uint8], BoolArray]:
+) -> tuple[PixelStore, BoolArray]:
     """All product photographs at one size, and which products have one.
 
-    Photographs are fitted in and padded with white, so their shape stays true. Pages of the array
-    are read from disk on demand and given back under memory pressure.
+    Photographs are fitted in and padded with white, so their shape stays true. Of several processes
+    that ask at the same time one decodes and the others wait for it.
 
     Args:
         dataset: Its content hash is part of the cache's key.
@@ -36,45 +94,14 @@ def decoded_pixels(
         cache: Directory of content-addressed results.
 
     Returns:
-        `(products, height, width, 3)` uint8, memory-mapped, white where there is no photograph;
-        and `(products,)` bool.
+        `(products, height, width, 3)` uint8 on disk, white where there is no photograph; and
+        `(products,)` bool.
     """
     entry = cache / "pixels" / f"{dataset.manifest.content_hash[:24]}-{height}x{width}"
     if not entry.is_dir():
-        with new_directory(entry) as scratch:
-            _decode_all(dataset, scratch, height=height, width=width)
-    return np.load(entry / "pixels.npy", mmap_mode="r"), np.load(entry / "has_image.npy")
-
-
-def _decode_all(dataset: Dataset, out: Path, *, height: int, width: int) -> None:
-    shape = (len(dataset), height, width, 3)
-    pixels = np.lib.format.open_memmap(out / "pixels.npy", "w+", dtype=np.uint8, shape=shape)
-    has_image = np.zeros(len(dataset), dtype=np.bool_)
-    row = 0
-    with ThreadPoolExecutor(_DECODERS) as pool, progress_bar("decode images", len(dataset)) as bar:
-        for batch in _image_bytes(dataset):
-            decoded = pool.map(lambda data: _decode(data, height=height, width=width), batch)
-            for data, image in zip(batch, decoded, strict=True):
-                pixels[row] = image
-                has_image[row] = data is not None
-                row += 1
-            bar.advance(len(batch))
-    pixels.flush()
-    np.save(out / "has_image.npy", has_image)
-
-
-def _image_bytes(dataset: Dataset) -> Iterator[list[bytes | None]]:
-    for batch in dataset.product_batches(["image"], rows=_ROWS):
-        images = batch.column("image").to_pylist()
-        yield [image["bytes"] if image else None for image in images]
-
-
-def _decode(data: bytes | None, *, height: int, width: int) -> NDArray[np.uint8]:
-    if data is None:
-        return np.full((height, width, 3), 255, dtype=np.uint8)
-    with Image.open(io.BytesIO(data)) as image:
-        image.draft("RGB", (width, height))  # JPEG: decode at a fraction of the size
-        fitted = ImageOps.pad(
-            image.convert("RGB"), (width, height), method=Image.Resampling.BILINEAR, color=WHITE
-        )
-    return np.asarray(fitted, dtype=np.uint8)
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(entry.with_name(f".{entry.name}.lock")):
+            if not entry.is_dir():
+                decode_all(dataset, entry, height=height, width=width)
+    store = PixelStore(entry / PIXELS, (len(dataset), height, width, 3))
+    return store, np.fromfile(entry / HAS_IMAGE, dtype=np.bool_)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from mmr.config.model import VisionSettings
@@ -19,7 +18,7 @@ from mmr.evaluation.metrics import DEPTH, query_metrics
 from mmr.evaluation.ranking import exact_search
 from mmr.models.text import product_text
 from mmr.training.data import Catalogue, JudgedQueries
-from mmr.types import Float32Array, Int64Array
+from mmr.types import Float32Array, Int64Array, Photographs
 
 
 def product_texts(dataset: Dataset) -> list[str]:
@@ -42,7 +41,7 @@ def open_catalogue(dataset: Dataset, *, vision: VisionSettings | None, cache: Pa
         cache: Decoded photographs are kept there.
     """
     texts = product_texts(dataset)
-    pixels: NDArray[np.uint8] | None = None
+    pixels: Photographs | None = None
     has_image = np.zeros(len(texts), dtype=np.bool_)
     if vision is not None:
         pixels, has_image = decoded_pixels(

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from torch import Tensor
 
 from mmr.config.training import QueryBatchSettings
-from mmr.types import BoolArray, Int64Array
+from mmr.types import BoolArray, Int64Array, Photographs
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class Catalogue:
     Attributes:
         texts: `(products,)`, product texts; empty where there is none.
         has_text, has_image: `(products,)`.
-        pixels: `(products, height, width, 3)` uint8, memory-mapped; None for text-only training.
+        pixels: Read by row, `(rows, height, width, 3)`; None for text-only training.
         pixels_key: Identity of the photographs at this size.
         text_groups: `(products,)`, equal where two products have the same text.
     """
@@ -29,7 +28,7 @@ class Catalogue:
     texts: list[str]
     has_text: BoolArray
     has_image: BoolArray
-    pixels: NDArray[np.uint8] | None
+    pixels: Photographs | None
     pixels_key: str
     text_groups: Int64Array
 
