@@ -21,6 +21,7 @@ _COMMAND_MODULES = (
     "mmr.cli_train",
     "mmr.cli_evaluate",
     "mmr.cli_explain",
+    "mmr.cli_ablate",
     "mmr.cli_release",
 )
 _ENTRY_POINT_GROUP = "mmr.commands"  # pipelines and serving join here: mmr imports neither

@@ -18,6 +18,8 @@ from mmr.config.model import ModelSettings
 from mmr.config.training import (
     AlignStage,
     AlignStageSettings,
+    EndToEndStage,
+    EndToEndStageSettings,
     FusionStage,
     FusionStageSettings,
     LossSettings,
@@ -71,6 +73,28 @@ class RunSettings(Settings):
         """All that decides stage C."""
         return FusionStageSettings(
             model=self.model, loss=self.loss, seed=self.seed, stage=self.fusion
+        )
+
+    @property
+    def end_to_end_stage(self) -> EndToEndStageSettings:
+        """All that decides training end to end: rates, batches and weights are those of the stages.
+
+        Its number of steps is that of stage B; whoever compares gives it the compute of A and B.
+        """
+        loop = self.vision.loop.model_copy(update={"steps": self.align.loop.steps})
+        return EndToEndStageSettings(
+            model=self.model,
+            loss=self.loss,
+            seed=self.seed,
+            stage=EndToEndStage(
+                kind=self.fusion.kind,
+                loop=loop,
+                text_learning_rate=self.text_only.loop.learning_rate,
+                fusion_learning_rate=self.fusion.loop.learning_rate,
+                batch=self.align.batch,
+                auxiliary_weight=self.fusion.auxiliary_weight,
+                augment=self.align.augment,
+            ),
         )
 
 

@@ -11,7 +11,9 @@ from mmr.config.model import FusionKind, ModelSettings
 class LoopSettings(Settings):
     """The optimisation loop."""
 
-    steps: PositiveInt = Field(1000, description="Optimizer steps at most.")
+    steps: NonNegativeInt = Field(
+        1000, description="Optimizer steps at most; 0 keeps the start as it is."
+    )
     learning_rate: float = Field(1e-3, gt=0, description="Peak rate of new parts, after warm-up.")
     backbone_learning_rate: float = Field(
         3e-5, ge=0, description="Peak rate of a pretrained backbone; 0 freezes it."
@@ -83,6 +85,24 @@ class FusionStage(Settings):
     image_dropout: float = Field(0.1, ge=0, lt=1, description="Share shown without their image.")
 
 
+class EndToEndStage(Settings):
+    """Everything at once from scratch: what staged training is measured against, no part of a run.
+
+    Fresh heads, vision backbone and fusion learn together from the queries; the text backbone stays
+    frozen, as in the stages.
+    """
+
+    kind: FusionKind = FusionKind.BILINEAR_EXPERTS
+    loop: LoopSettings = Field(LoopSettings(), description="Its rates are the image tower's.")
+    text_learning_rate: float = Field(4e-4, gt=0, description="Of query head and text head.")
+    fusion_learning_rate: float = Field(5e-4, gt=0, description="Of the fusion.")
+    batch: QueryBatchSettings = QueryBatchSettings(queries=64, positives=3, negatives=64)
+    auxiliary_weight: float = Field(
+        0.25, ge=0, description="Weight of the query-text and query-image losses."
+    )
+    augment: bool = True
+
+
 class LossSettings(Settings):
     """What the contrastive losses share."""
 
@@ -124,3 +144,9 @@ class FusionStageSettings(StageSettings):
     """All that decides stage C."""
 
     stage: FusionStage = FusionStage()
+
+
+class EndToEndStageSettings(StageSettings):
+    """All that decides training end to end."""
+
+    stage: EndToEndStage = EndToEndStage()

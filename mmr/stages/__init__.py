@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mmr.stages.prepare import prepare
     from mmr.stages.register_release import register_release
     from mmr.stages.showroom import render_showroom
+    from mmr.stages.train_end_to_end import train_end_to_end
     from mmr.stages.train_fusion import train_fusion
     from mmr.stages.train_text_only import train_text_only
     from mmr.stages.validate_data import validate_data
@@ -41,6 +42,7 @@ __all__ = [
     "prepare",
     "register_release",
     "render_showroom",
+    "train_end_to_end",
     "train_fusion",
     "train_text_only",
     "validate_data",

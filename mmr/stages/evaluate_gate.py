@@ -12,20 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mmr.atomic import new_directory, write_json, write_text
 from mmr.config.gate import GateConfig
 from mmr.data.dataset import Dataset
-from mmr.errors import CorruptArtifactError, DataContractError
+from mmr.errors import CorruptArtifactError
 from mmr.evaluation.evaluate import Evaluation, evaluate_candidate
 from mmr.evaluation.examples import thumbnail
 from mmr.evaluation.gate import Decision, Reason
 from mmr.evaluation.modalities import ModalityReport
 from mmr.evaluation.report import ReportPlan, plan_report, render_report
-from mmr.evaluation.slices import product_facts
 from mmr.evaluation.systems import SystemScores, Task, score_system
 from mmr.release.bundle import Release
 from mmr.stages.gate_record import (
@@ -37,6 +35,7 @@ from mmr.stages.gate_record import (
     training_record,
 )
 from mmr.stages.report_modalities import report_modalities
+from mmr.stages.validation_task import catalogue_facts, validation_task
 
 if TYPE_CHECKING:
     from mmr.tracking import Tracker
@@ -108,14 +107,14 @@ def evaluate_gate(
         TrackingError: The tracker refused; nothing is written then.
     """
     data = Dataset(dataset)
-    task = _task(data)
+    task = validation_task(data)
     contenders = _contenders(candidate=candidate, baseline=baseline, champion=champion)
     scores = {contender.key: _score(contender, task, data, cache=cache) for contender in contenders}
     evaluation = evaluate_candidate(
         task,
         candidate=scores["candidate"],
         references=[scores[contender.key] for contender in contenders[1:]],
-        products=_product_facts(data),
+        products=catalogue_facts(data),
         same_encoder=contenders[0].fingerprint == contenders[1].fingerprint,
         config=settings,
     )
@@ -150,16 +149,6 @@ def evaluate_gate(
     )
 
 
-def _task(data: Dataset) -> Task:
-    task = Task.of(data.queries("validation"), data.judgements("validation"), data.product_ids())
-    if not len(task.queries):
-        raise DataContractError(
-            f"{data.path} has no validation query with a relevant product, so nothing can be "
-            "compared. Import judgements of validation queries, or let `mmr prepare` split."
-        )
-    return task
-
-
 def _contenders(*, candidate: Path, baseline: Path, champion: Path | None) -> list[Contender]:
     """The candidate first, then what it is compared with, the deciding one before the other."""
     contenders = [Contender.of("candidate", "candidate", candidate)]
@@ -182,18 +171,6 @@ def _score(contender: Contender, task: Task, data: Dataset, *, cache: Path) -> S
     queries = embed_queries(contender.model, list(task.queries["query"]), cache=cache)
     return score_system(
         contender.name, task, query_vectors=queries, product_vectors=products.vectors
-    )
-
-
-def _product_facts(data: Dataset) -> pd.DataFrame:
-    # Of the image only its path is read: a struct keeps its own nulls whatever columns are read.
-    table = data.product_table(["product_id", "title", "description", "image.path"])
-    texts = zip(table["title"].to_pylist(), table["description"].to_pylist(), strict=True)
-    return product_facts(
-        table["product_id"].to_pylist(),
-        texts=[f"{title or ''} {description or ''}" for title, description in texts],
-        has_image=table["image"].is_valid().to_pylist(),
-        trained_on=set(data.judgements("train")["product_id"]),
     )
 
 

@@ -1,0 +1,184 @@
+"""Trains the chain of stages behind a rung; chains share every stage that they have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmr import stages
+from mmr.ablation.budget import image_samples
+from mmr.ablation.rungs import Rung, Step, step_settings
+from mmr.config.run import RunSettings
+from mmr.config.training import EndToEndStageSettings, StageSettings
+from mmr.data.dataset import Dataset
+from mmr.hashing import sha256_json
+from mmr.stages.training_run import StageReport
+
+
+@dataclass(frozen=True)
+class Link:
+    """One stage of a chain, identified by everything planned before it.
+
+    Attributes:
+        rung: The rung it was first met in, for people.
+        seed: Its seed.
+        step: Which stage.
+        settings: All that decides it beside parent and dataset.
+        parent: The link before it; None at the start.
+        samples_of: Links whose photographs it may process as well; None without such a budget.
+    """
+
+    rung: str
+    seed: int
+    step: Step
+    settings: StageSettings
+    parent: Link | None
+    samples_of: tuple[Link, ...] | None = None
+
+    @property
+    def key(self) -> str:
+        """Equal for links that train the same thing."""
+        return sha256_json(
+            [
+                self.step,
+                self.settings.model_dump(mode="json"),
+                self.parent.key if self.parent else None,
+                [link.key for link in self.samples_of] if self.samples_of else None,
+            ]
+        )[:32]
+
+
+def chain_of(
+    rung: Rung, rungs: Mapping[str, Rung], settings: RunSettings, seed: int
+) -> tuple[Link, ...]:
+    """The stages of a rung, in order.
+
+    Args:
+        rung: The rung.
+        rungs: All of its ladder, by name.
+        settings: The preset.
+        seed: Replaces the preset's.
+    """
+    seeded = settings.model_copy(update={"seed": seed})
+    links: list[Link] = []
+    for step in rung.steps:
+        budget = None
+        if step is Step.END_TO_END and rung.samples_of is not None:
+            budget = chain_of(rungs[rung.samples_of], rungs, settings, seed)
+        links.append(
+            Link(
+                rung=rung.name,
+                seed=seed,
+                step=step,
+                settings=step_settings(rung, step, seeded),
+                parent=links[-1] if links else None,
+                samples_of=budget,
+            )
+        )
+    return tuple(links)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A link after its training.
+
+    Attributes:
+        model: The model directory.
+        report: How the stage ended.
+        seconds: How long its training took when it was trained, now or earlier.
+        samples: Photographs it processed, augmented or not.
+    """
+
+    model: Path
+    report: StageReport
+    seconds: float
+    samples: int
+
+
+class ChainTrainer:
+    """Trains links, each at most once.
+
+    Args:
+        dataset: A prepared dataset.
+        cache: The workspace's cache; models lie there by content.
+        before: Called with a link that is about to be trained or taken from the cache.
+        after: Called with the link and its outcome.
+    """
+
+    def __init__(
+        self,
+        dataset: Path,
+        *,
+        cache: Path,
+        before: Callable[[Link], None],
+        after: Callable[[Link, Trained], None],
+    ) -> None:
+        self._dataset, self._cache = dataset, cache
+        self._before, self._after = before, after
+        self._done: dict[str, Trained] = {}
+
+    def train(self, chain: Sequence[Link]) -> list[Trained]:
+        """Trains a whole chain; the last one's model is the rung's."""
+        return [self._link(link) for link in chain]
+
+    def _link(self, link: Link) -> Trained:
+        if link.key not in self._done:
+            if link.samples_of is not None:
+                self.train(link.samples_of)
+            self._before(link)
+            trained = self._trained(link)
+            self._done[link.key] = trained
+            self._after(link, trained)
+        return self._done[link.key]
+
+    def _trained(self, link: Link) -> Trained:
+        dataset_hash = Dataset(self._dataset).manifest.content_hash
+        out = self._cache / "ablation-models" / f"{link.key[:24]}-{dataset_hash[:12]}"
+        settings = self._budgeted(link)
+        report = self._run_stage(link, settings, out)
+        return Trained(
+            model=out,
+            report=report,
+            seconds=_training_seconds(out, report),
+            samples=image_samples(self._dataset, settings, steps=report.steps),
+        )
+
+    def _run_stage(self, link: Link, settings: StageSettings, out: Path) -> StageReport:
+        common: dict[str, Any] = {
+            "dataset": self._dataset,
+            "out": out,
+            "settings": settings,
+            "cache": self._cache,
+        }
+        if link.step is Step.TEXT_ONLY:
+            return stages.train_text_only(**common)
+        if link.step is Step.END_TO_END or link.parent is None:
+            return stages.train_end_to_end(**common)
+        start = self._link(link.parent).model
+        if link.step is Step.VISION:
+            return stages.finetune_vision(text_only=start, **common)
+        if link.step is Step.ALIGN:
+            return stages.align_queries(vision=start, **common)
+        return stages.train_fusion(aligned=start, **common)
+
+    def _budgeted(self, link: Link) -> StageSettings:
+        """Gives training end to end as many steps as make up the budget's photographs."""
+        settings = link.settings
+        if link.samples_of is None or not isinstance(settings, EndToEndStageSettings):
+            return settings
+        budget = sum(self._link(other).samples for other in link.samples_of)
+        a_step = image_samples(self._dataset, settings, steps=1)
+        steps = max(1, round(budget / a_step))
+        loop = settings.stage.loop.model_copy(update={"steps": steps, "patience": steps})
+        stage = settings.stage.model_copy(update={"loop": loop})
+        return settings.model_copy(update={"stage": stage})
+
+
+def _training_seconds(model: Path, report: StageReport) -> float:
+    """Seconds of the loop as the model's own history has them: the same when it is reused."""
+    record = json.loads((model / "training.json").read_text(encoding="utf-8"))
+    own = [entry for entry in record["history"] if entry["stage"] == report.stage]
+    return max((float(entry["seconds"]) for entry in own), default=0.0)

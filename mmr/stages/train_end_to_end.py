@@ -1,0 +1,88 @@
+"""Everything at once from scratch: what staged training is measured against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mmr.config.training import EndToEndStageSettings
+from mmr.data.dataset import Dataset
+from mmr.models.retriever import Retriever, new_text_retriever
+from mmr.stages.features import encoded_images
+from mmr.stages.image_towers import ImageStageData
+from mmr.stages.training_run import StageReport, StageRun, train_parts
+from mmr.training.end_to_end_objective import EndToEndObjective
+from mmr.training.loop import FitResult
+
+
+def train_end_to_end(
+    *, dataset: Path, out: Path, settings: EndToEndStageSettings, cache: Path
+) -> StageReport:
+    """Trains fresh heads, image tower and fusion together; the text backbone stays frozen.
+
+    No part of a run: `mmr ablate --ladder staging` compares it with the stages.
+
+    Args:
+        dataset: A prepared dataset.
+        out: The model directory to write.
+        settings: All that decides the result.
+        cache: Content-addressed results and checkpoints.
+    """
+    opened = Dataset(dataset)
+    run = StageRun("train_end_to_end", opened, None, settings, cache)
+    return run.complete(out, lambda: _train(opened, run, settings))
+
+
+def _train(
+    dataset: Dataset, run: StageRun, settings: EndToEndStageSettings
+) -> tuple[Retriever, FitResult]:
+    torch.manual_seed(settings.seed)
+    retriever = new_text_retriever(settings.model)
+    retriever.with_images()
+    retriever.with_fusion(settings.stage.kind)
+    data = ImageStageData.open(dataset, retriever, cache=run.cache)
+    objective = EndToEndObjective(retriever, data.inputs, settings)
+    encoder, head = retriever.image_encoder, retriever.image_head
+    if encoder is None or head is None:
+        raise RuntimeError("with_images adds an image tower")
+    stage = settings.stage
+    pretrained = settings.model.vision.backbone != "config"
+    rate = stage.loop.learning_rate
+    result = train_parts(
+        retriever,
+        objective,
+        scale=objective.scale,
+        parts={
+            encoder: stage.loop.backbone_learning_rate if pretrained else rate,
+            head: rate,
+            retriever.query_head: stage.text_learning_rate,
+            retriever.text_head: stage.text_learning_rate,
+            retriever.fusion: stage.fusion_learning_rate,
+            objective.scale: rate,
+        },
+        validate=lambda: _score(retriever, data),
+        loop=stage.loop,
+        run=run,
+    )
+    return retriever, result
+
+
+@torch.no_grad()
+def _score(retriever: Retriever, data: ImageStageData) -> float:
+    """NDCG@10 of the fused products on the sample of the catalogue that stages A and B rank."""
+    rows = data.scorer.products
+    encoder, catalogue = retriever.image_encoder, data.catalogue
+    if encoder is None:
+        raise RuntimeError("a text-only retriever has no image tower to score")
+    device = retriever.device
+    fused = retriever.product_embedding(
+        data.product_features[torch.from_numpy(rows)],
+        encoded_images(encoder, catalogue, rows, device=device),
+        has_text=torch.from_numpy(catalogue.has_text[rows]).to(device),
+        has_image=torch.from_numpy(catalogue.has_image[rows]).to(device),
+    )
+    return data.scorer.score(
+        retriever.query_head(data.query_features).float().cpu().numpy(),
+        fused.float().cpu().numpy(),
+    )

@@ -1,0 +1,61 @@
+"""`mmr ablate` and `mmr results` as commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from mmr.cli import build_app
+from mmr.config.run import RunSettings
+from mmr.errors import ConfigError
+
+
+def test_the_paper_ladder_from_the_command_line_to_the_page(
+    tiny_dataset: Path, tiny_settings: RunSettings, tmp_path: Path
+) -> None:
+    settings = tiny_settings.model_dump(mode="json")
+    settings["gate"]["resamples"] = 99
+    preset = tmp_path / "tiny.yaml"
+    preset.write_text(yaml.safe_dump(settings))
+    workspace = tmp_path / "workspace"
+    common = ["--preset", str(preset), "--workspace", str(workspace), "--seed", "3"]
+    runner = CliRunner()
+
+    done = runner.invoke(build_app(), ["ablate", str(tiny_dataset), "--only", "image", *common])
+
+    assert done.exit_code == 0, done.output
+    assert "+ image, naive concat" in done.stdout
+    assert "paired gains" in done.stdout
+    assert "written to" in done.stdout
+    assert "[2/2] image, seed 3: finetune_vision" in done.stderr
+    page = runner.invoke(
+        build_app(), ["results", str(workspace), "--out", str(tmp_path / "results.md")]
+    )
+    assert page.exit_code == 0, page.output
+    assert "no results yet" in page.stdout  # a part of a ladder is not the ladder
+
+
+def test_a_plan_trains_nothing_and_needs_no_workspace(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+
+    done = CliRunner().invoke(
+        build_app(), ["ablate", "anything", "--plan", "--workspace", str(workspace)]
+    )
+
+    assert done.exit_code == 0, done.output
+    assert "two-stage alignment" in done.stdout
+    assert not workspace.exists()
+
+
+def test_an_unknown_rung_is_an_error_of_one_line(tmp_path: Path) -> None:
+    done = CliRunner().invoke(build_app(), ["ablate", "anything", "--plan", "--only", "roof"])
+
+    assert isinstance(done.exception, ConfigError)
+    assert "roof" in str(done.exception)
+    with pytest.raises(ConfigError, match="stairs"):
+        CliRunner().invoke(
+            build_app(), ["ablate", "x", "--ladder", "stairs", "--plan"], catch_exceptions=False
+        )

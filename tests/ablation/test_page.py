@@ -1,0 +1,214 @@
+"""Tables, plot and page: what a record becomes, without training anything."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmr.ablation import tables
+from mmr.ablation.ladders import LADDERS
+from mmr.ablation.page import END, SETS, START, render_page, write_page
+from mmr.ablation.plot import PANELS, ladder_plot
+from mmr.errors import ArtifactError, ConfigError
+from mmr.evaluation.metrics import METRICS
+
+ROOT = Path(__file__).parents[2]
+
+
+def _compared(gain: float, reference: str) -> dict[str, Any]:
+    pair = {"gain": gain, "ci_low": gain - 0.01, "ci_high": gain + 0.01, "p_value": 0.00001}
+    return {
+        "reference": reference,
+        "overall": dict.fromkeys(METRICS, pair),
+        "slices": {"kind=colour": pair},
+        "gain_by_seed": {metric: [gain, gain / 2] for metric in METRICS},
+    }
+
+
+def _record(*, gain: float = 0.02, name: str = "home", **more: Any) -> dict[str, Any]:
+    def rung(rung_name: str, title: str, mean: float, against: Any) -> dict[str, Any]:
+        summary = {"mean": mean, "sd": 0.004, "ci_low": mean - 0.03, "ci_high": mean + 0.03}
+        return {
+            "name": rung_name,
+            "title": title,
+            "description": f"what {title} is",
+            "metrics": dict.fromkeys(METRICS, summary),
+            "slices": {"kind=colour": {**dict.fromkeys(METRICS, mean), "count": 40}},
+            "against": against,
+            "against_text_only": against,
+        }
+
+    return {
+        "format_version": 1,
+        "ladder": "paper",
+        "question": "What?",
+        "ascending": True,
+        "partial": False,
+        "dataset": {"name": name, "content_hash": "c" * 64, "products": 2187},
+        "split": "validation",
+        "queries": 97,
+        "preset": "standard",
+        "seeds": [7, 8],
+        "primary_metric": "ndcg_at_10",
+        "confidence": 0.95,
+        "min_slice_queries": 20,
+        "slices": {"kind=colour": {"meaning": "queries of kind colour", "queries": 40}},
+        "rungs": [
+            rung("text-only", "text-only (tuned)", 0.6, None),
+            rung("image", "+ image | concat", 0.62, _compared(gain, "text-only")),
+        ],
+        **more,
+    }
+
+
+def _stored(workspace: Path, record: dict[str, Any]) -> Path:
+    out = workspace / "ablations" / f"{record['ladder']}-{record['dataset']['name']}"
+    out.mkdir(parents=True)
+    (out / "results.json").write_text(json.dumps(record))
+    (out / "plot.svg").write_text(ladder_plot(record))
+    return workspace
+
+
+def test_a_gain_is_shown_with_its_interval_and_reference() -> None:
+    text = tables.markdown(_record())
+
+    assert "| + image \\| concat | text-only (tuned) | +0.020 [+0.010, +0.030] | < 0.0001 |" in text
+    assert "| text-only (tuned) | 0.600 ± 0.004 |" in text
+    assert "2 seeds (7, 8)" in text
+    assert "kind=colour (40)" in text
+
+
+def test_a_ladder_out_of_order_says_where_and_in_which_seed() -> None:
+    assert tables.order_line(_record()).startswith("In order in every seed")
+
+    broken = tables.order_line(_record(gain=-0.02))
+    assert "+ image | concat (seed 7, NDCG@10 −0.0200)" in broken
+    assert "(seed 8, NDCG@10 −0.0100)" in broken
+
+
+def test_every_row_of_a_table_has_a_cell_for_each_title() -> None:
+    record = _record()
+    for table in (tables.metric_table, tables.gain_table, tables.slice_values, tables.slice_gains):
+        titles, rows = table(record)
+        assert rows
+        assert all(len(row) == len(titles) for row in rows)
+
+
+def test_the_plot_is_svg_whose_dots_stand_where_the_means_are() -> None:
+    record = _record()
+    moved = {"mean": 0.7, "sd": None, "ci_low": 0.65, "ci_high": 0.75}
+    record["rungs"][1]["metrics"] = dict.fromkeys(METRICS, moved)
+    root = ET.fromstring(ladder_plot(record))
+    dots = [element for element in root.iter() if element.tag.endswith("circle")]
+
+    assert len(dots) == 2 * len(PANELS)
+    low, high = (float(dot.attrib["cx"]) for dot in dots[:2])
+    left, right = low - (high - low) * 0.3, high + (high - low) * 0.5  # 0.57 and 0.75
+    lines = [e for e in root.iter() if e.tag.endswith("line") and e.attrib["class"] == "grid"]
+    assert float(lines[0].attrib["x1"]) == pytest.approx(left, abs=0.05)
+    assert float(lines[2].attrib["x1"]) == pytest.approx(right, abs=0.05)
+
+
+def test_titles_of_the_shop_cannot_break_the_plot() -> None:
+    record = _record(name='<script>"&')
+
+    ET.fromstring(ladder_plot(record))
+
+
+def test_a_page_shows_what_there_is_and_the_command_for_what_is_missing(tmp_path: Path) -> None:
+    workspace = _stored(tmp_path / "w", _record())
+    out = tmp_path / "docs" / "results.md"
+
+    shown = write_page([workspace], out)
+
+    text = out.read_text()
+    assert shown == ["paper-home"]
+    assert "mmr ablate data/home --ladder paper --seeds 2 --seed 7 --preset standard" in text
+    assert "![paper on home](results/paper-home.svg)" in text
+    assert (tmp_path / "docs" / "results" / "paper-home.svg").is_file()
+    assert text.count("Not measured yet") == len(LADDERS) * len(SETS) - 1
+    assert text.count("attribute-derived") >= 3
+    assert "validation" in text
+
+
+def test_the_later_workspace_wins_and_partial_results_are_left_out(tmp_path: Path) -> None:
+    first = _stored(tmp_path / "a", _record(queries=11))
+    second = _stored(tmp_path / "b", _record(queries=22))
+    partial = _stored(tmp_path / "c", _record(queries=33, partial=True))
+
+    write_page([first, second, partial], tmp_path / "results.md")
+
+    text = (tmp_path / "results.md").read_text()
+    assert "22 validation queries" in text
+    assert "11 validation" not in text
+    assert "33 validation" not in text
+
+
+def test_a_set_of_ones_own_gets_a_section_without_the_claim_of_attributes(tmp_path: Path) -> None:
+    write_page([_stored(tmp_path / "w", _record(name="shop"))], tmp_path / "results.md")
+
+    section = (tmp_path / "results.md").read_text().split("## shop\n")[1]
+    assert "Judgements as imported." in section
+    assert "attribute-derived" not in section
+
+
+def test_the_readme_gets_the_paper_ladder_between_its_markers(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{START}\nold\n{END}\nafter\n")
+    workspace = _stored(tmp_path / "w", _record())
+
+    write_page([workspace], tmp_path / "docs" / "results.md", readme=readme)
+
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith(f"{END}\nafter\n")
+    assert "old" not in text
+    assert "| home furnishing | text-only (tuned) | 0.600 ± 0.004 |" in text
+    assert "[docs/results.md](docs/results.md)" in text
+    once = text
+    write_page([workspace], tmp_path / "docs" / "results.md", readme=readme)
+    assert readme.read_text() == once
+
+
+def test_a_readme_without_markers_is_left_alone(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("nothing to replace\n")
+
+    with pytest.raises(ConfigError, match="markers"):
+        write_page([], tmp_path / "results.md", readme=readme)
+    assert readme.read_text() == "nothing to replace\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("{", "damaged"), ("{}", "damaged"), ('{"format_version": 99}', "99")]
+)
+def test_a_result_that_cannot_be_read_is_named(tmp_path: Path, content: str, told: str) -> None:
+    file = tmp_path / "ablations" / "paper-home" / "results.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+
+    with pytest.raises(ArtifactError, match=rf"results\.json.*{told}"):
+        write_page([tmp_path], tmp_path / "results.md")
+
+
+def test_the_page_in_the_docs_has_the_sections_and_text_that_the_command_writes() -> None:
+    committed = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    empty = render_page({}, plots="results")
+
+    def frame(text: str) -> list[str]:
+        return re.findall(r"^#+ .*$", text, re.MULTILINE)
+
+    assert [line for line in frame(empty) if line not in frame(committed)] == []
+    assert committed.startswith(empty.split("\n## ")[0])
+
+
+def test_the_readme_has_a_place_for_the_ladder() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert text.count(START) == text.count(END) == 1
+    assert text.index(START) < text.index(END)

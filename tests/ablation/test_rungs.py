@@ -1,0 +1,158 @@
+"""Ladders as data: every rung fits every preset, changes it, and shares what it can."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmr.ablation.chains import chain_of
+from mmr.ablation.ladders import LADDERS, find_ladder
+from mmr.ablation.run import plan_ladder
+from mmr.ablation.rungs import Rung, Step, chosen_rungs, overridden, step_settings
+from mmr.ablation.techniques import TECHNIQUES, technique_rungs
+from mmr.ablation.vision_sizes import larger_vision
+from mmr.config.model import FusionKind, VisionSettings
+from mmr.config.run import RunSettings, load_settings, preset_names
+from mmr.errors import ConfigError
+
+BASIC = [name for name in preset_names() if load_settings(name).model.vision.backbone == "config"]
+
+
+@pytest.mark.parametrize("preset", BASIC)
+@pytest.mark.parametrize("ladder", LADDERS)
+def test_every_ladder_can_be_planned_for_every_preset_without_a_hub(
+    ladder: str, preset: str
+) -> None:
+    settings = load_settings(preset)
+    planned = plan_ladder(ladder, settings)
+    rungs = {entry.rung.name: entry.rung for entry in planned}
+
+    assert len(rungs) == len(planned)
+    assert next(iter(rungs.values())).steps == (Step.TEXT_ONLY,)
+    assert all(rung.against in rungs for rung in list(rungs.values())[1:])
+    systems = {(chain_of(rung, rungs, settings, 7)[-1].key, rung.view) for rung in rungs.values()}
+    assert len(systems) == len(rungs), "two rungs are the same system"
+
+
+def test_the_paper_ladder_trains_each_shared_stage_once() -> None:
+    planned = plan_ladder("paper", RunSettings())
+
+    assert {entry.rung.name: entry.own for entry in planned} == {
+        "text-only": ["text_only"],
+        "image": ["finetune_vision", "train_fusion"],
+        "domain": ["finetune_vision", "train_fusion"],
+        "alignment": ["align_queries", "train_fusion"],
+        "fusion": ["train_fusion"],
+    }
+    assert [entry.rung.against for entry in planned[1:]] == [
+        "text-only",
+        "image",
+        "domain",
+        "alignment",
+    ]
+
+
+def test_the_untuned_rung_takes_no_step_in_the_vision_stage() -> None:
+    rungs = {rung.name: rung for rung in find_ladder("paper").build(RunSettings())}
+    settings = step_settings(rungs["image"], Step.VISION, RunSettings())
+
+    assert settings.model_dump()["stage"]["loop"]["steps"] == 0
+
+
+def test_the_fusion_ladder_holds_every_fusion_from_the_same_aligned_towers() -> None:
+    planned = plan_ladder("fusion", RunSettings())
+
+    kinds = [entry.rung.overrides["fusion.kind"] for entry in planned[1:]]
+    assert sorted(kinds) == sorted(FusionKind)
+    assert kinds[0] is FusionKind.MEAN
+    assert all(entry.own == ["train_fusion"] for entry in planned[2:])
+
+
+@pytest.mark.parametrize("preset", BASIC)
+@pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda technique: technique.name)
+def test_a_technique_changes_the_preset_in_the_stages_that_it_names(technique, preset: str) -> None:  # type: ignore[no-untyped-def]
+    settings = load_settings(preset)
+    (rung,) = [r for r in technique_rungs(settings, against="preset") if r.name == technique.name]
+    plain = Rung("preset", "", "")
+    changed = [
+        step
+        for step in (Step.TEXT_ONLY, Step.VISION, Step.ALIGN, Step.FUSION)
+        if step_settings(rung, step, settings) != step_settings(plain, step, settings)
+    ]
+
+    assert changed, "the rung would measure the preset against itself"
+    assert min(changed, key=list(Step).index) is technique.first
+    on, off = overridden(settings, technique.on), overridden(settings, technique.off)
+    assert on != off
+
+
+def test_a_technique_is_taken_away_where_the_preset_has_it_and_added_where_not() -> None:
+    on = RunSettings()
+    off = overridden(on, {"fusion.auxiliary_weight": 0.0})
+
+    def title(settings: RunSettings) -> str:
+        rungs = {rung.name: rung for rung in technique_rungs(settings, against="preset")}
+        return rungs["gradient-blending"].title
+
+    assert title(on) == "− gradient-blending"
+    assert title(off) == "+ gradient-blending"
+
+
+def test_the_text_only_towers_are_shared_when_the_vision_network_changes() -> None:
+    settings = RunSettings()
+    rungs = {rung.name: rung for rung in find_ladder("vision-size").build(settings)}
+
+    larger = chain_of(rungs["larger-untuned"], rungs, settings, 7)
+    small = chain_of(rungs["small-tuned"], rungs, settings, 7)
+
+    assert larger[0].key == small[0].key
+    assert larger[1].key != small[1].key
+
+
+def test_a_larger_network_is_wider_or_the_next_published_size() -> None:
+    built = VisionSettings(architecture={"model_type": "resnet", "hidden_sizes": [8, 16]})
+    named = VisionSettings(backbone="openai/clip-vit-base-patch32", height=224, width=224)
+    unknown = VisionSettings(backbone="a-model-of-ones-own")
+
+    assert larger_vision(built)["model.vision.architecture"]["hidden_sizes"] == [16, 32]
+    assert larger_vision(named)["model.vision.backbone"] == "openai/clip-vit-large-patch14"
+    with pytest.raises(ConfigError, match="a-model-of-ones-own"):
+        larger_vision(unknown)
+
+
+def test_overrides_reach_no_step_before_the_first_one() -> None:
+    settings = RunSettings()
+    rung = Rung("r", "", "", overrides={"loss.scale": 5.0}, first=Step.ALIGN)
+
+    scales = [step_settings(rung, step, settings).loss.scale for step in list(Step)[:4]]
+    assert scales == [settings.loss.scale, settings.loss.scale, 5.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        ({"fusion.kid": "mean"}, r"fusion\.kid"),
+        ({"nothing.at.all": 1}, r"nothing\.at\.all"),
+        ({"fusion.kind": "telepathy"}, r"fusion\.kind"),
+        ({"fusion.text_dropout": 2.0}, r"fusion\.text_dropout"),
+    ],
+)
+def test_an_override_that_fits_no_setting_is_named(
+    overrides: dict[str, object], named: str
+) -> None:
+    with pytest.raises(ConfigError, match=named):
+        overridden(RunSettings(), overrides)
+
+
+def test_only_brings_the_reference_and_the_baseline_along() -> None:
+    settings = RunSettings()
+    ladder = find_ladder("robustness")
+
+    names = [rung.name for rung in chosen_rungs(ladder, settings, ["no-text"])]
+    assert names == ["text-only", "image-only", "no-text"]
+
+
+def test_an_unknown_ladder_or_rung_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(ConfigError, match=r"'stairs'.*paper"):
+        find_ladder("stairs")
+    with pytest.raises(ConfigError, match=r"'roof'.*alignment"):
+        chosen_rungs(find_ladder("paper"), RunSettings(), ["roof"])
