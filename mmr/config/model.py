@@ -19,18 +19,29 @@ class FusionKind(StrEnum):
     IMAGE_ONLY = "image_only"
     MEAN = "mean"
     CONCAT = "concat"
+    GATE = "gate"
+    CROSS_ATTENTION = "cross_attention"
     MODAL_ADAPTATION = "modal_adaptation"
     BILINEAR_EXPERTS = "bilinear_experts"
 
 
 class TextSettings(Settings):
-    """The text backbone, shared by queries and product texts as in CLIP."""
+    """The text backbone, shared by queries and product texts as in CLIP unless told otherwise."""
 
     backbone: str = Field(
         MINILM,
         description="`minilm` (offline), a local checkpoint directory, or a hub model's name.",
     )
-    pooling: Literal["mean", "cls"] = Field("mean", description="Tokens to one vector.")
+    pooling: Literal["checkpoint", "mean", "cls", "own"] = Field(
+        "checkpoint",
+        description="Tokens to one vector: the mean, the first token, or the model's own (CLIP and "
+        "SigLIP: into the space of their images). `checkpoint` takes what it was trained with.",
+    )
+    own_query_encoder: bool = Field(
+        False,
+        description="Queries get a copy of the backbone of their own, as in MAKE, which learns by "
+        "itself where the backbone learns.",
+    )
     query_prefix: str = Field("", description="Put before each query (E5: `query: `).")
     product_prefix: str = Field("", description="Put before each product text.")
     max_query_tokens: PositiveInt = Field(32, description="Longer queries are cut.")
@@ -54,13 +65,46 @@ class VisionSettings(Settings):
         },
         description="Hugging Face configuration of a backbone that starts from random weights.",
     )
-    height: PositiveInt = Field(80, description="Pixels; images are fitted in, padded with white.")
+    pooling: Literal["checkpoint", "mean", "cls", "own"] = Field(
+        "checkpoint",
+        description="Cells to one vector: the mean, the class token, or the model's own (CLIP and "
+        "SigLIP: into the space of their texts). `checkpoint` takes what it was trained with.",
+    )
+    preprocessing: Literal["checkpoint", "settings"] = Field(
+        "checkpoint",
+        description="Whether a checkpoint's preprocessor_config.json or the fields below decide "
+        "size, fit, resampling, mean and std. A backbone of `config` follows the fields.",
+    )
+    height: PositiveInt = Field(80, description="Pixels.")
     width: PositiveInt = Field(80, description="Pixels.")
+    fit: Literal["pad", "stretch", "crop"] = Field(
+        "pad",
+        description="How a photograph of another shape is brought to size: whole with white "
+        "margins, squeezed, or cut at the longer side.",
+    )
+    resample: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
     mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="Of each channel.")
     std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="Of each channel.")
     colour_bins: int = Field(
         6, ge=0, le=8, description="Bins a channel of the soft colour histogram; 0 leaves it out."
     )
+
+
+class CrossAttentionSettings(Settings):
+    """What the fusion `cross_attention` reads of each product, and how wide it is."""
+
+    text_tokens: PositiveInt = Field(16, description="First tokens of the product text.")
+    image_cells: PositiveInt = Field(
+        3, description="The image is pooled to a grid of so many cells a side."
+    )
+    width: PositiveInt = Field(128, description="Channels of queries, keys and values.")
+    heads: PositiveInt = Field(4, description="Attention heads; they divide the width.")
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
+        return self
 
 
 class ModelSettings(Settings):
@@ -72,6 +116,7 @@ class ModelSettings(Settings):
     head_hidden: PositiveInt = Field(768, description="Hidden channels of a projection head.")
     dropout: float = Field(0.1, ge=0, lt=1, description="In the heads, while training.")
     bilinear_rank: PositiveInt = Field(256, description="Rank of the fusion's bilinear block.")
+    cross_attention: CrossAttentionSettings = CrossAttentionSettings()
 
     @model_validator(mode="after")
     def _check_architecture(self) -> Self:

@@ -19,7 +19,7 @@ _OPSET = 17
 class _QueryTower(nn.Module):
     def __init__(self, retriever: Retriever) -> None:
         super().__init__()
-        self.encoder = retriever.text_encoder
+        self.encoder = retriever.query_encoder
         self.head = retriever.query_head
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def export_query_encoder(model: Path, out: Path, *, fingerprint: str) -> None:
     retriever = load_retriever(model)
     out.mkdir(parents=True, exist_ok=True)
     text = retriever.settings.text
-    tokens = retriever.text_encoder.tokenize(["white wardrobe", "lamp"], max_tokens=8)
+    tokens = retriever.query_encoder.tokenize(["white wardrobe", "lamp"], max_tokens=8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns of every shape it reads
         torch.onnx.export(
@@ -65,7 +65,7 @@ def export_query_encoder(model: Path, out: Path, *, fingerprint: str) -> None:
             "dim": retriever.dim,
             "max_tokens": text.max_query_tokens,
             "prefix": text.query_prefix,
-            "pad_id": retriever.text_encoder.tokenizer.pad_token_id or 0,
+            "pad_id": retriever.query_encoder.tokenizer.pad_token_id or 0,
             "fingerprint": fingerprint,
         },
     )

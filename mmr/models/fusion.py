@@ -1,12 +1,7 @@
-"""How the text and the image of one product become one vector.
-
-Every fusion takes both modalities' embeddings in the shared space and two masks that say which of
-them the product has. Nothing here sees a query: product vectors are computed ahead (invariant 1).
-"""
+"""How the text and the image of one product become one vector: all kinds but cross-attention."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -14,47 +9,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmr.config.model import FusionKind, ModelSettings
-
-
-class Fusion(nn.Module, ABC):
-    """Base of all fusions.
-
-    Shape:
-        - text, image: `(batch, dim)`, unit length; rows of a missing modality hold anything finite.
-        - has_text, has_image: `(batch,)`, bool.
-        - output: `(batch, dim)`, unit length.
-    """
-
-    def forward(
-        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
-    ) -> Tensor:
-        weights = self.modality_weights(text, image, has_text=has_text, has_image=has_image)
-        mixed = weights[:, :1] * text + weights[:, 1:2] * image
-        return F.normalize(mixed, dim=-1)
-
-    @abstractmethod
-    def modality_weights(
-        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
-    ) -> Tensor:
-        """How much text and image weigh in each product: `(batch, 2)`, rows sum to 1."""
-
-
-def masked_weights(logits: Tensor, present: Tensor) -> Tensor:
-    """Softmax over experts of which some are absent: an absent one weighs exactly 0.
-
-    Args:
-        logits: `(batch, experts)`.
-        present: `(batch, experts)`, bool; a row with nothing present weighs all alike.
-    """
-    nothing = ~present.any(dim=1, keepdim=True)
-    return logits.masked_fill(~present & ~nothing, float("-inf")).softmax(dim=-1)
+from mmr.models.cross_attention import CrossAttention
+from mmr.models.fusion_base import (
+    Fusion,
+    ProductTokens,
+    TokenChannels,
+    masked_weights,
+)
 
 
 class TextOnly(Fusion):
     """The product's text alone: the tuned text-only baseline."""
 
     def modality_weights(
-        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+        self,
+        text: Tensor,
+        image: Tensor,
+        *,
+        has_text: Tensor,
+        has_image: Tensor,
+        tokens: ProductTokens | None = None,
     ) -> Tensor:
         return torch.tensor([1.0, 0.0], device=text.device).expand(len(text), 2)
 
@@ -63,7 +37,13 @@ class ImageOnly(Fusion):
     """The product's image alone."""
 
     def modality_weights(
-        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+        self,
+        text: Tensor,
+        image: Tensor,
+        *,
+        has_text: Tensor,
+        has_image: Tensor,
+        tokens: ProductTokens | None = None,
     ) -> Tensor:
         return torch.tensor([0.0, 1.0], device=text.device).expand(len(text), 2)
 
@@ -72,7 +52,13 @@ class Mean(Fusion):
     """Both alike; a missing one counts nothing."""
 
     def modality_weights(
-        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+        self,
+        text: Tensor,
+        image: Tensor,
+        *,
+        has_text: Tensor,
+        has_image: Tensor,
+        tokens: ProductTokens | None = None,
     ) -> Tensor:
         present = torch.stack([has_text, has_image], dim=1)
         return masked_weights(torch.zeros(len(text), 2, device=text.device), present)
@@ -98,7 +84,13 @@ class Concat(Mean):
             self.mix.weight[:, dim:].fill_diagonal_(0.5)
 
     def forward(
-        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+        self,
+        text: Tensor,
+        image: Tensor,
+        *,
+        has_text: Tensor,
+        has_image: Tensor,
+        tokens: ProductTokens | None = None,
     ) -> Tensor:
         text = torch.where(has_text.unsqueeze(1), text, self.no_text)
         image = torch.where(has_image.unsqueeze(1), image, self.no_image)
@@ -127,13 +119,59 @@ class ModalAdaptation(Fusion):
         nn.init.zeros_(self.weigh.bias)
 
     def modality_weights(
-        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
+        self,
+        text: Tensor,
+        image: Tensor,
+        *,
+        has_text: Tensor,
+        has_image: Tensor,
+        tokens: ProductTokens | None = None,
     ) -> Tensor:
         logits = self.weigh(torch.cat([text, image], dim=-1))
         return masked_weights(logits, torch.stack([has_text, has_image], dim=1))
 
 
-class BilinearExperts(Fusion):
+class Gate(Fusion):
+    """A mixture of text and image whose weights also see where both agree, without more experts.
+
+    Between modal adaptation, whose weights are linear, and the bilinear experts, whose third expert
+    it lacks: it tells what the gate alone brings. The weights start alike.
+
+        g = softmax(MLP [t; v; t * v]),  p = n(g_t t + g_v v)
+
+    Args:
+        dim: Channels of both inputs and of the output.
+
+    Source: gated multimodal units (arXiv:1702.01992), one weight for each modality instead of one
+    for each channel, so that it can be shown to people; the product term is our reading.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.gate = _gate_network(dim)
+
+    def modality_weights(
+        self,
+        text: Tensor,
+        image: Tensor,
+        *,
+        has_text: Tensor,
+        has_image: Tensor,
+        tokens: ProductTokens | None = None,
+    ) -> Tensor:
+        logits = self.gate(torch.cat([text, image, text * image], dim=-1))
+        return masked_weights(logits, torch.stack([has_text, has_image], dim=1))
+
+
+def _gate_network(dim: int) -> nn.Sequential:
+    """Text, image and their product, `(batch, 3 * dim)`, to two logits that start at zero."""
+    logits = nn.Linear(dim // 2, 2)
+    nn.init.zeros_(logits.weight)
+    nn.init.zeros_(logits.bias)
+    return nn.Sequential(nn.Linear(3 * dim, dim // 2), nn.GELU(), logits)
+
+
+class BilinearExperts(Gate):
     """A mixture of three experts: the text, the image, and what only both together tell.
 
     The bilinear expert sees products of text and image channels, so it can tell "red floral" from
@@ -143,7 +181,7 @@ class BilinearExperts(Fusion):
     modality its weight is 0 and the bilinear expert is silent.
 
         b = W_o ssqrt((U t) * (V v)),  ssqrt(x) = sign(x) sqrt(|x|), then L2
-        g = softmax(W_g [t; v; t * v])
+        g = softmax(MLP [t; v; t * v])
         p = n(g_t t + g_v v + a b)
 
     Args:
@@ -156,24 +194,14 @@ class BilinearExperts(Fusion):
     """
 
     def __init__(self, dim: int, *, rank: int) -> None:
-        super().__init__()
+        super().__init__(dim)
         self.text_factor = nn.Linear(dim, rank)
         self.image_factor = nn.Linear(dim, rank)
         self.bilinear_out = nn.Linear(rank, dim)
-        logits = nn.Linear(dim // 2, 2)
-        self.gate = nn.Sequential(nn.Linear(3 * dim, dim // 2), nn.GELU(), logits)
         self.bilinear_weight = nn.Parameter(torch.zeros(1))
-        nn.init.zeros_(logits.weight)
-        nn.init.zeros_(logits.bias)
 
-    def forward(
-        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
-    ) -> Tensor:
-        weights = self.modality_weights(text, image, has_text=has_text, has_image=has_image)
-        both = (has_text & has_image).unsqueeze(1)
-        mixed = weights[:, :1] * text + weights[:, 1:2] * image
-        bilinear = self.bilinear_weight * self.bilinear_expert(text, image)
-        return F.normalize(mixed + torch.where(both, bilinear, 0.0), dim=-1)
+    def joint(self, text: Tensor, image: Tensor, tokens: ProductTokens | None) -> Tensor:
+        return self.bilinear_weight * self.bilinear_expert(text, image)
 
     def bilinear_expert(self, text: Tensor, image: Tensor) -> Tensor:
         """The joint evidence of text and image, `(batch, dim)`, unit length."""
@@ -181,25 +209,29 @@ class BilinearExperts(Fusion):
         rooted = product.sign() * (product.abs() + 1e-8).sqrt()
         return F.normalize(self.bilinear_out(F.normalize(rooted, dim=-1)), dim=-1)
 
-    def modality_weights(
-        self, text: Tensor, image: Tensor, *, has_text: Tensor, has_image: Tensor
-    ) -> Tensor:
-        logits = self.gate(torch.cat([text, image, text * image], dim=-1))
-        return masked_weights(logits, torch.stack([has_text, has_image], dim=1))
 
-
-_BUILDERS: dict[FusionKind, Callable[[ModelSettings], Fusion]] = {
-    FusionKind.TEXT_ONLY: lambda settings: TextOnly(),
-    FusionKind.IMAGE_ONLY: lambda settings: ImageOnly(),
-    FusionKind.MEAN: lambda settings: Mean(),
-    FusionKind.CONCAT: lambda settings: Concat(settings.dim),
-    FusionKind.MODAL_ADAPTATION: lambda settings: ModalAdaptation(settings.dim),
-    FusionKind.BILINEAR_EXPERTS: lambda settings: BilinearExperts(
+_BUILDERS: dict[FusionKind, Callable[[ModelSettings, TokenChannels], Fusion]] = {
+    FusionKind.TEXT_ONLY: lambda settings, channels: TextOnly(),
+    FusionKind.IMAGE_ONLY: lambda settings, channels: ImageOnly(),
+    FusionKind.MEAN: lambda settings, channels: Mean(),
+    FusionKind.CONCAT: lambda settings, channels: Concat(settings.dim),
+    FusionKind.GATE: lambda settings, channels: Gate(settings.dim),
+    FusionKind.MODAL_ADAPTATION: lambda settings, channels: ModalAdaptation(settings.dim),
+    FusionKind.BILINEAR_EXPERTS: lambda settings, channels: BilinearExperts(
         settings.dim, rank=settings.bilinear_rank
+    ),
+    FusionKind.CROSS_ATTENTION: lambda settings, channels: CrossAttention(
+        settings.dim, settings=settings.cross_attention, channels=channels
     ),
 }
 
 
-def new_fusion(kind: FusionKind, settings: ModelSettings) -> Fusion:
-    """Builds a fusion by its kind."""
-    return _BUILDERS[kind](settings)
+def new_fusion(kind: FusionKind, settings: ModelSettings, channels: TokenChannels) -> Fusion:
+    """Builds a fusion by its kind.
+
+    Args:
+        kind: Which.
+        settings: Sizes.
+        channels: Of the backbones' token states, for fusions that read them.
+    """
+    return _BUILDERS[kind](settings, channels)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 
 from mmr.config.model import FusionKind, ModelSettings
-from mmr.models.fusion import Fusion, new_fusion
+from mmr.models.fusion import new_fusion
+from mmr.models.fusion_base import Fusion, ProductTokens, TokenChannels
 from mmr.models.heads import ImageHead, ProjectionHead
 from mmr.models.text import TextEncoder, pretrained_text_encoder
 from mmr.models.vision import ImageEncoder, new_image_encoder
@@ -15,12 +18,15 @@ from mmr.models.vision import ImageEncoder, new_image_encoder
 class Retriever(nn.Module):
     """A text-only query tower and a product tower that fuses text and image.
 
-    Both towers share the text backbone; each has a head of its own. Backbone features and heads
-    are apart, because the features of a frozen backbone are computed once and kept.
+    Both towers share the text backbone, unless queries have an encoder of their own; each has a
+    head of its own. Backbone features and heads are apart, because the features of a frozen
+    backbone are computed once and kept.
 
     Args:
         settings: Sizes of all parts.
-        text_encoder: The shared text backbone.
+        text_encoder: The text backbone of products, and of queries too as a rule.
+        own_query_encoder: The text backbone of queries where they have their own, as in MAKE
+            (arXiv:2301.12646), which has three encoders.
         image_encoder: The vision backbone; None in a text-only retriever.
         fusion: Text and image embedding to product embedding.
         kind: The fusion's kind, for storing.
@@ -34,11 +40,13 @@ class Retriever(nn.Module):
         image_encoder: ImageEncoder | None,
         fusion: Fusion,
         kind: FusionKind,
+        own_query_encoder: TextEncoder | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
         self.kind = kind
         self.text_encoder = text_encoder
+        self.own_query_encoder = own_query_encoder
         self.image_encoder = image_encoder
         self.query_head = self._text_head()
         self.text_head = self._text_head()
@@ -61,6 +69,11 @@ class Retriever(nn.Module):
             hidden=self.settings.head_hidden,
             dropout=self.settings.dropout,
         )
+
+    @property
+    def query_encoder(self) -> TextEncoder:
+        """The text backbone that reads queries: their own, or the shared one."""
+        return self.own_query_encoder or self.text_encoder
 
     @property
     def dim(self) -> int:
@@ -87,6 +100,7 @@ class Retriever(nn.Module):
         *,
         has_text: Tensor,
         has_image: Tensor,
+        tokens: ProductTokens | None = None,
     ) -> Tensor:
         """Fused product embeddings from backbone features.
 
@@ -96,12 +110,15 @@ class Retriever(nn.Module):
                 retriever.
             has_text: `(batch,)`, bool.
             has_image: `(batch,)`, bool.
+            tokens: Token states, for a fusion that reads them.
 
         Returns:
             `(batch, dim)`, unit length.
         """
         text, image = self.modality_embeddings(text_features, image_features)
-        fused: Tensor = self.fusion(text, image, has_text=has_text, has_image=has_image)
+        fused: Tensor = self.fusion(
+            text, image, has_text=has_text, has_image=has_image, tokens=tokens
+        )
         return fused
 
     def modality_embeddings(
@@ -122,15 +139,23 @@ class Retriever(nn.Module):
     def with_fusion(self, kind: FusionKind) -> None:
         """Replaces the fusion by a fresh one."""
         self.kind = kind
-        self.fusion = new_fusion(kind, self.settings)
+        channels = token_channels(self.text_encoder, self.image_encoder)
+        self.fusion = new_fusion(kind, self.settings, channels).to(self.device)
+
+
+def token_channels(text: TextEncoder, image: ImageEncoder | None) -> TokenChannels:
+    """Channels of the backbones' token states; 0 for an image tower that is not there."""
+    return TokenChannels(text.state_channels, image.state_channels if image else 0)
 
 
 def new_text_retriever(settings: ModelSettings) -> Retriever:
     """Builds a text-only retriever from the pretrained text backbone."""
+    text = pretrained_text_encoder(settings.text)
     return Retriever(
         settings,
-        text_encoder=pretrained_text_encoder(settings.text),
+        text_encoder=text,
+        own_query_encoder=copy.deepcopy(text) if settings.text.own_query_encoder else None,
         image_encoder=None,
-        fusion=new_fusion(FusionKind.TEXT_ONLY, settings),
+        fusion=new_fusion(FusionKind.TEXT_ONLY, settings, token_channels(text, None)),
         kind=FusionKind.TEXT_ONLY,
     )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmr.models.fusion import BilinearExperts, Fusion
+from mmr.models.fusion_base import Fusion, ProductTokens
 
 _SAME_DIRECTION = 1e-4  # cosine distance below which a mixture is the vector that it explains
 
@@ -20,12 +20,13 @@ def modality_shares(
     vectors: Tensor,
     has_text: Tensor,
     has_image: Tensor,
+    tokens: ProductTokens | None = None,
 ) -> Tensor | None:
-    """Shares of text, image and the joint (bilinear) expert in each product's vector.
+    """Shares of text, of image, and of what only both tell, in each product's vector.
 
     A share is stated only where it is the whole truth: the parts, each of unit length and weighed
     by its share, must add up to the vector that the fusion made. A fusion that mixes in another
-    way (`concat`, `cross_attention`) has no such shares, whatever weights it may report.
+    way (`concat`) has no such shares, whatever weights it may report.
 
     Args:
         fusion: The product tower's fusion.
@@ -34,17 +35,19 @@ def modality_shares(
         vectors: `(batch, dim)`, what the fusion made of them.
         has_text: `(batch,)`, bool.
         has_image: `(batch,)`, bool.
+        tokens: Token states, for a fusion that reads them.
 
     Returns:
         `(batch, 3)`, rows sum to 1; a fusion of both gives a missing modality exactly 0. A row is
         NaN where the product has neither text nor image. None where the fusion has no shares.
     """
-    gate = fusion.modality_weights(text, image, has_text=has_text, has_image=has_image)
-    parts = [text, image, torch.zeros_like(text)]
-    joint = torch.zeros_like(gate[:, 0])
-    if isinstance(fusion, BilinearExperts):
-        parts[2] = fusion.bilinear_weight.sign() * fusion.bilinear_expert(text, image)
-        joint = (has_text & has_image).to(gate) * fusion.bilinear_weight.abs()
+    gate = fusion.modality_weights(
+        text, image, has_text=has_text, has_image=has_image, tokens=tokens
+    )
+    told = fusion.joint(text, image, tokens)
+    told = torch.zeros_like(text) if told is None else told
+    parts = [text, image, F.normalize(told, dim=-1)]
+    joint = (has_text & has_image).to(gate) * told.norm(dim=-1)
     shares = torch.cat([gate, joint.unsqueeze(1)], dim=1)
     shares = shares / shares.sum(1, keepdim=True)
     mixed = F.normalize((shares.unsqueeze(-1) * torch.stack(parts, dim=1)).sum(1), dim=-1)

@@ -2,7 +2,8 @@
 
 MODEL/encoder/architecture.json   sizes, pooling, preprocessing, fusion kind, format version
 MODEL/encoder/weights.safetensors
-MODEL/encoder/text/               configuration and tokenizer of the text backbone
+MODEL/encoder/text/               configuration and tokenizer of the text backbone; an own query
+                                  encoder has the same shape, and weights of its own
 MODEL/encoder/vision/             configuration of the vision backbone, if there is one
 MODEL/training.json               where it comes from; it decides no vector
 """
@@ -21,7 +22,7 @@ from mmr.atomic import write_json
 from mmr.config.model import FusionKind, ModelSettings
 from mmr.errors import ArtifactError, CorruptArtifactError
 from mmr.models.fusion import new_fusion
-from mmr.models.retriever import Retriever
+from mmr.models.retriever import Retriever, token_channels
 from mmr.models.text import save_text_shape, stored_text_encoder
 from mmr.models.vision import save_image_shape, stored_image_encoder
 
@@ -65,11 +66,18 @@ def load_retriever(model: Path) -> Retriever:
     encoder = model / "encoder"
     kind, settings = _read_architecture(encoder / "architecture.json")
     vision = encoder / "vision"
+    text_encoder = stored_text_encoder(encoder / "text", settings.text)
+    image_encoder = stored_image_encoder(vision, settings.vision) if vision.is_dir() else None
     retriever = Retriever(
         settings,
-        text_encoder=stored_text_encoder(encoder / "text", settings.text),
-        image_encoder=stored_image_encoder(vision, settings.vision) if vision.is_dir() else None,
-        fusion=new_fusion(kind, settings),
+        text_encoder=text_encoder,
+        own_query_encoder=(
+            stored_text_encoder(encoder / "text", settings.text)
+            if settings.text.own_query_encoder
+            else None
+        ),
+        image_encoder=image_encoder,
+        fusion=new_fusion(kind, settings, token_channels(text_encoder, image_encoder)),
         kind=kind,
     )
     weights = encoder / "weights.safetensors"

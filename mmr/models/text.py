@@ -41,12 +41,22 @@ class TextEncoder(nn.Module):
         self.hidden: int = backbone.config.hidden_size  # type: ignore[union-attr,assignment]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        states: Tensor = output.last_hidden_state  # (batch, tokens, hidden)
+        states = self.token_states(input_ids, attention_mask)
         if self.pooling == "cls":
             return states[:, 0]
         mask = attention_mask.unsqueeze(-1).to(states.dtype)  # (batch, tokens, 1)
         return (states * mask).sum(1) / mask.sum(1).clamp(min=1)
+
+    def token_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The backbone's states before pooling, `(batch, tokens, state_channels)`."""
+        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
+        states: Tensor = output.last_hidden_state
+        return states
+
+    @property
+    def state_channels(self) -> int:
+        """Channels of `token_states`."""
+        return int(self.backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
 
     def tokenize(self, texts: Sequence[str], *, max_tokens: int) -> dict[str, Tensor]:
         """Tokens of some texts, padded to the longest: `input_ids` and `attention_mask`."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel
 
 from mmr.config.model import VisionSettings
@@ -39,10 +40,28 @@ class ImageEncoder(nn.Module):
         self.features = self.pooled + self.colours
         self.norm = nn.LayerNorm(self.pooled)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        shares = pixels.float() / 255
+    @property
+    def state_channels(self) -> int:
+        """Channels of `cell_states`."""
+        return _feature_channels(self.backbone)
+
+    def cell_states(self, pixels: Tensor, *, side: int) -> Tensor:
+        """The backbone's states before pooling, on a grid of `side` by `side` cells.
+
+        Returns:
+            `(batch, side ** 2, state_channels)`, row by row.
+        """
+        states = self._states(pixels.float() / 255)
+        return F.adaptive_avg_pool2d(states, side).flatten(2).mT
+
+    def _states(self, shares: Tensor) -> Tensor:
         inputs = ((shares - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         states: Tensor = self.backbone(pixel_values=inputs).last_hidden_state
+        return states
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        shares = pixels.float() / 255
+        states = self._states(shares)
         pooled: Tensor = states.mean((2, 3)) if states.ndim == 4 else states.mean(1)
         pooled = self.norm(pooled.float())
         if self.histogram is None:

@@ -12,12 +12,15 @@ from torch import Tensor
 
 from mmr.atomic import new_directory
 from mmr.data.dataset import Dataset
+from mmr.models.fusion_base import ProductTokens
 from mmr.models.retriever import Retriever
 from mmr.models.shares import modality_shares
 from mmr.models.storage import load_retriever
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.features import image_features, product_features, query_features
+from mmr.stages.token_features import product_tokens
 from mmr.stages.training_data import open_catalogue
+from mmr.training.kept_tokens import KeptTokens
 from mmr.types import Float32Array, ProductEmbeddings
 
 _BLOCK = 8_192
@@ -33,6 +36,7 @@ class ProductTower:
         texts: `(products, hidden)`, features of the text backbone.
         images: `(products, features)`, features of the vision backbone; None if it has none.
         has_text, has_image: `(products,)`, bool.
+        tokens: Token states, if the fusion reads them.
     """
 
     retriever: Retriever
@@ -40,6 +44,7 @@ class ProductTower:
     images: Tensor | None
     has_text: Tensor
     has_image: Tensor
+    tokens: KeptTokens | None
 
     @classmethod
     def open(cls, model: Path, dataset: Dataset, *, cache: Path) -> ProductTower:
@@ -53,6 +58,7 @@ class ProductTower:
             image_features(retriever, catalogue, cache=cache) if vision else None,
             torch.from_numpy(catalogue.has_text),
             torch.from_numpy(catalogue.has_image),
+            product_tokens(retriever, catalogue, cache=cache),
         )
 
     def __len__(self) -> int:
@@ -95,6 +101,7 @@ class ProductTower:
                 vectors=self._embed(block),
                 has_text=self.has_text[block],
                 has_image=self.has_image[block],
+                tokens=self._tokens(block),
             )
             if found is None:
                 return None
@@ -107,7 +114,11 @@ class ProductTower:
             None if self.images is None else self.images[rows],
             has_text=self.has_text[rows] & text,
             has_image=self.has_image[rows] & image,
+            tokens=self._tokens(rows),
         )
+
+    def _tokens(self, rows: Tensor) -> ProductTokens | None:
+        return self.tokens.of(rows.numpy()) if self.tokens else None
 
 
 def embed_products(model: Path, dataset: Dataset, *, cache: Path) -> ProductEmbeddings:

@@ -14,7 +14,7 @@ from mmr.atomic import new_file
 from mmr.hashing import sha256_json
 from mmr.models.precision import bf16_autocast
 from mmr.models.retriever import Retriever
-from mmr.models.text import pooled_features
+from mmr.models.text import TextEncoder, pooled_features
 from mmr.models.vision import ImageEncoder
 from mmr.progress import progress_bar
 from mmr.training.data import Catalogue
@@ -38,22 +38,25 @@ def query_features(retriever: Retriever, queries: Sequence[str], *, cache: Path)
     """Text backbone features of queries, `(queries, hidden)`, in full precision as served."""
     text = retriever.settings.text
     texts = [text.query_prefix + query for query in queries]
-    return _kept_text(retriever, texts, text.max_query_tokens, cache=cache, exact=True)
+    return _kept_text(
+        retriever.query_encoder, texts, text.max_query_tokens, cache=cache, exact=True
+    )
 
 
 def product_features(retriever: Retriever, texts: Sequence[str], *, cache: Path) -> Tensor:
     """Text backbone features of product texts, `(products, hidden)`; in bf16 where it is fast."""
     text = retriever.settings.text
     texts = [text.product_prefix + product for product in texts]
-    return _kept_text(retriever, texts, text.max_product_tokens, cache=cache, exact=False)
+    return _kept_text(
+        retriever.text_encoder, texts, text.max_product_tokens, cache=cache, exact=False
+    )
 
 
 def _kept_text(
-    retriever: Retriever, texts: list[str], max_tokens: int, *, cache: Path, exact: bool
+    encoder: TextEncoder, texts: list[str], max_tokens: int, *, cache: Path, exact: bool
 ) -> Tensor:
-    encoder = retriever.text_encoder
     key = sha256_json([module_hash(encoder), encoder.pooling, max_tokens, exact, texts])
-    device = retriever.device
+    device = next(encoder.parameters()).device
 
     def compute() -> Tensor:
         encoder.eval()

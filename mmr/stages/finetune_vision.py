@@ -38,7 +38,8 @@ def _train(
 ) -> tuple[Retriever, FitResult]:
     torch.manual_seed(settings.seed)
     retriever = load_retriever(text_only)
-    retriever.settings = settings.model
+    text = retriever.settings.text  # as the parent was built
+    retriever.settings = settings.model.model_copy(update={"text": text})
     retriever.with_images()
     data = ImageStageData.open(dataset, retriever, cache=run.cache)
     objective = VisionObjective(retriever, data.inputs, settings)

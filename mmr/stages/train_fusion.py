@@ -11,6 +11,7 @@ from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
 from mmr.stages.features import image_features, product_features, query_features
+from mmr.stages.token_features import product_tokens
 from mmr.stages.training_data import open_catalogue, open_judged, validation_scorer
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.fusion_objective import FusionObjective
@@ -51,8 +52,9 @@ def _train(
     images = image_features(retriever, catalogue, cache=run.cache)
     text = KeptText(query_features(retriever, judged.queries, cache=run.cache), products)
     queries = query_features(retriever, scorer.queries, cache=run.cache)
+    tokens = product_tokens(retriever, catalogue, cache=run.cache)
     objective = FusionObjective(
-        retriever, TrainingInputs(catalogue, judged, text), images, settings
+        retriever, TrainingInputs(catalogue, judged, text), images, settings, tokens=tokens
     )
     has_text = torch.from_numpy(catalogue.has_text)
     has_image = torch.from_numpy(catalogue.has_image)
@@ -60,7 +62,11 @@ def _train(
     def validate() -> float:
         fused = [
             retriever.product_embedding(
-                products[block], images[block], has_text=has_text[block], has_image=has_image[block]
+                products[block],
+                images[block],
+                has_text=has_text[block],
+                has_image=has_image[block],
+                tokens=tokens.of(block.numpy()) if tokens else None,
             )
             for block in torch.arange(len(catalogue)).split(_BLOCK)
         ]

@@ -47,6 +47,7 @@ def _train(
     if learning:
         text = LearningText(
             retriever.text_encoder,
+            query_encoder=retriever.query_encoder,
             queries=judged.queries,
             products=catalogue.texts,
             settings=settings.model.text,
@@ -74,6 +75,7 @@ def _train(
             retriever.query_head: loop.learning_rate,
             retriever.text_head: loop.learning_rate,
             retriever.text_encoder: loop.backbone_learning_rate,
+            retriever.query_encoder: loop.backbone_learning_rate,  # the same, unless of its own
             objective.scale: loop.learning_rate,
         },
         validate=validate,

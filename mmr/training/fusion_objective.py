@@ -9,6 +9,7 @@ from mmr.config.training import FusionStageSettings
 from mmr.models.retriever import Retriever
 from mmr.training.data import QueryBatch, QueryBatches
 from mmr.training.encoding import query_embeddings
+from mmr.training.kept_tokens import KeptTokens
 from mmr.training.losses import query_product_loss
 from mmr.training.objectives import (
     LearntScale,
@@ -29,6 +30,7 @@ class FusionObjective:
         inputs: Data.
         image_features: `(products, features)`, of the frozen vision backbone.
         settings: Batch sizes, loss weights, dropout shares.
+        tokens: Token states, for a fusion that reads them.
 
     Source: "Beyond Text" (arXiv:2603.04836), modality fusion network; auxiliary losses as in
     Que2Search's gradient blending (doi 10.1145/3447548.3467127).
@@ -40,9 +42,11 @@ class FusionObjective:
         inputs: TrainingInputs,
         image_features: Tensor,
         settings: FusionStageSettings,
+        *,
+        tokens: KeptTokens | None = None,
     ) -> None:
         self._retriever, self._inputs, self._settings = retriever, inputs, settings
-        self._image_features = image_features
+        self._image_features, self._tokens = image_features, tokens
         self.scale = LearntScale(settings.loss).to(retriever.device)
         self._batches = QueryBatches(
             inputs.judged,
@@ -70,7 +74,13 @@ class FusionObjective:
             torch.from_numpy(catalogue.has_image[own]).to(device),
         )
         fused = gathered(
-            retriever.fusion(own_text, own_image, has_text=shown_text, has_image=shown_image),
+            retriever.fusion(
+                own_text,
+                own_image,
+                has_text=shown_text,
+                has_image=shown_image,
+                tokens=self._tokens.of(own) if self._tokens else None,
+            ),
             rows=total,
         )
         grades = batch.grades.to(device)

@@ -48,7 +48,8 @@ class LearningText:
     """Features of a backbone that is being trained.
 
     Args:
-        encoder: The backbone.
+        encoder: The backbone that reads products.
+        query_encoder: The backbone that reads queries, the same or one of their own.
         queries, products: Texts, tokenised once here.
         settings: Prefixes and lengths.
     """
@@ -57,32 +58,33 @@ class LearningText:
         self,
         encoder: TextEncoder,
         *,
+        query_encoder: TextEncoder,
         queries: Sequence[str],
         products: Sequence[str],
         settings: TextSettings,
     ) -> None:
-        self._encoder = encoder
-        self._query_tokens = _tokens(encoder, queries, settings.max_query_tokens)
+        self._encoder, self._query_encoder = encoder, query_encoder
+        self._query_tokens = _tokens(query_encoder, queries, settings.max_query_tokens)
         self._product_tokens = _tokens(encoder, products, settings.max_product_tokens)
         self._pad = int(encoder.tokenizer.pad_token_id or 0)
 
     def queries(self, rows: Int64Array) -> Tensor:
         """See `TextSource`."""
-        return self._encode([self._query_tokens[row] for row in rows])
+        return self._encode(self._query_encoder, [self._query_tokens[row] for row in rows])
 
     def products(self, rows: Int64Array) -> Tensor:
         """See `TextSource`."""
-        return self._encode([self._product_tokens[row] for row in rows])
+        return self._encode(self._encoder, [self._product_tokens[row] for row in rows])
 
-    def _encode(self, tokens: Sequence[Int64Array]) -> Tensor:
+    def _encode(self, encoder: TextEncoder, tokens: Sequence[Int64Array]) -> Tensor:
         longest = max(len(row) for row in tokens)
         ids = np.full((len(tokens), longest), self._pad, dtype=np.int64)
         mask = np.zeros((len(tokens), longest), dtype=np.int64)
         for position, row in enumerate(tokens):
             ids[position, : len(row)] = row
             mask[position, : len(row)] = 1
-        device = next(self._encoder.parameters()).device
-        features: Tensor = self._encoder(
+        device = next(encoder.parameters()).device
+        features: Tensor = encoder(
             torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
         )
         return features

@@ -5,11 +5,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmr.config.model import FusionKind, ModelSettings
-from mmr.models.fusion import BilinearExperts, Concat, ModalAdaptation, new_fusion
+from mmr.config.model import CrossAttentionSettings
+from mmr.models.cross_attention import CrossAttention
+from mmr.models.fusion import BilinearExperts, Concat, Mean, ModalAdaptation
+from mmr.models.fusion_base import ProductTokens, TokenChannels
 from mmr.models.shares import modality_shares
 
-SETTINGS = ModelSettings(dim=12, bilinear_rank=6)
 HAS_TEXT = torch.tensor([True, True, False, True])
 HAS_IMAGE = torch.tensor([True, False, True, True])
 
@@ -69,8 +70,30 @@ def test_a_fusion_that_mixes_channels_states_no_shares() -> None:
 def test_a_product_with_nothing_has_no_shares() -> None:
     nothing = torch.tensor([False, True, True, True])
 
-    shares = shares_of(new_fusion(FusionKind.MEAN, SETTINGS), HAS_TEXT & nothing, nothing)
+    shares = shares_of(Mean(), HAS_TEXT & nothing, nothing)
 
     assert shares is not None
     assert shares[0].isnan().all()
     assert not shares[1:].isnan().any()
+
+
+@torch.no_grad()
+def test_what_cross_attention_adds_has_a_share_of_its_own() -> None:
+    fusion = disturbed(
+        CrossAttention(
+            12,
+            settings=CrossAttentionSettings(image_cells=2, width=8, heads=2),
+            channels=TokenChannels(6, 10),
+        )
+    )
+    tokens = ProductTokens(torch.randn(4, 3, 6), torch.ones(4, 3).bool(), torch.randn(4, 4, 10))
+    text, image = unit(1), unit(2)
+    masks = {"has_text": HAS_TEXT, "has_image": HAS_IMAGE, "tokens": tokens}
+
+    shares = modality_shares(fusion, text, image, vectors=fusion(text, image, **masks), **masks)
+
+    assert shares is not None
+    torch.testing.assert_close(shares.sum(1), torch.ones(4))
+    assert shares[1].tolist() == [1.0, 0.0, 0.0]  # no image
+    added = fusion.out(fusion.evidence(tokens)).norm(dim=-1)
+    torch.testing.assert_close(shares[0, 2], added[0] / (1 + added[0]))
