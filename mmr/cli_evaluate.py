@@ -1,4 +1,4 @@
-"""The command `mmr evaluate`: scores a release on any query file."""
+"""The commands `mmr evaluate`, which scores a release on any query file, and `mmr gate-policy`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the command to the root app."""
+    """Adds the commands to the root app."""
     app.command("evaluate", epilog=_EXAMPLES)(evaluate_command)
+    app.command("gate-policy", epilog=_POLICY_EXAMPLES)(gate_policy_command)
 
 
 _EXAMPLES = """
@@ -76,6 +77,33 @@ def evaluate_command(
     for note in _notes(result):
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"written to {report}")
+
+
+_POLICY_EXAMPLES = """
+**Examples:**
+
+`mmr gate-policy > gate.yaml`
+
+`mmr gate-policy --check gate.yaml`
+"""
+
+
+def gate_policy_command(
+    check: Annotated[
+        Path | None,
+        typer.Option(help="Read this policy, and print it with all that it leaves out filled in."),
+    ] = None,
+) -> None:
+    """Print the gate's policy as YAML, with what every rule means.
+
+    Without an option these are the defaults. Keep the rules that you change, and give the file to
+    `mmr run --gate`.
+    """
+    from mmr.config.commented import commented_yaml
+    from mmr.config.gate import GateConfig
+    from mmr.config.run import load_gate_policy
+
+    typer.echo(commented_yaml(load_gate_policy(check) if check else GateConfig()), nl=False)
 
 
 def _locate(release: str, workspace: Path) -> Path:

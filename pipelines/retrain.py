@@ -1,9 +1,11 @@
 """The whole workflow: from a feed to a release that serves, with a gate before it.
 
-    import_data ─ validate_data ─ train_text_only ┬───────── the baseline ─────────┬ evaluate_gate
-                                                  │                                │
-                                          finetune_vision ─ align_queries ─ train_fusion
-    unless rejected:  embed_catalogue ─ build_index ─ register_release
+    import_data ─ validate_data ─ train_text_only ─ finetune_vision ─ align_queries ─ train_fusion
+                                         │                                                 │
+                                    the baseline                           embed_catalogue ┤
+                                         │                                                 │
+                                         └───────── evaluate_gate ──────── build_index ────┘
+    unless rejected:  register_release
     if promoted:      deploy_triton
 
 Every parameter is a string: a path, a URI or settings as JSON. KFP's local runner takes no
@@ -116,11 +118,22 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
                 **shared,
             )
         )
+        vectors = training.apply(
+            embed_catalogue(dataset=dataset, model=fused.outputs["model"], **shared)
+        )
+        index = LIGHT.apply(
+            build_index(
+                vectors=vectors.outputs["vectors"],
+                settings=index_settings,
+                code_version=code_version,
+            )
+        )
         gate = training.apply(
             evaluate_gate(
                 dataset=dataset,
                 candidate=fused.outputs["model"],
                 baseline=text_only.outputs["model"],
+                index=index.outputs["index"],
                 champion=champion,
                 settings=gate_settings,
                 lineage=lineage,
@@ -133,16 +146,6 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
         # output, which it takes for false without an error.
         decision = gate.outputs["Output"]
         with dsl.If(decision != "reject", name="unless-rejected"):
-            vectors = training.apply(
-                embed_catalogue(dataset=dataset, model=fused.outputs["model"], **shared)
-            )
-            index = LIGHT.apply(
-                build_index(
-                    vectors=vectors.outputs["vectors"],
-                    settings=index_settings,
-                    code_version=code_version,
-                )
-            )
             release = NETWORK.apply(
                 register_release(
                     dataset=dataset,

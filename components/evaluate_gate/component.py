@@ -10,6 +10,7 @@ def evaluate_gate(
     dataset: dsl.Input[dsl.Dataset],
     candidate: dsl.Input[dsl.Model],
     baseline: dsl.Input[dsl.Model],
+    index: dsl.Input[dsl.Artifact],
     champion: str,
     settings: str,
     lineage: str,
@@ -25,6 +26,7 @@ def evaluate_gate(
         dataset: Directory written by `import_data`.
         candidate: Model written by `train_fusion`.
         baseline: Model written by `train_text_only`.
+        index: Index of the candidate's vectors, written by `build_index`.
         champion: Directory of the release in production; empty when there is none. A parameter,
             so that another champion misses the step cache.
         settings: `GateConfig` as JSON.
@@ -32,8 +34,8 @@ def evaluate_gate(
         workspace: Workspace directory; embeddings are kept in its cache.
         tracking_uri: Where MLflow logs the run.
         code_version: Hash of the library's source, so that new code misses the step cache.
-        gate: `gate.json`, figures per query, and the HTML report.
-        metrics: Retrieval metrics of candidate and baseline.
+        gate: `gate.json`, figures per query, and the report as Markdown and HTML.
+        metrics: Retrieval metrics of all systems; index recall, parity and latency.
 
     Returns:
         `promote`, `hold` or `reject`: the only value that the pipeline's conditions read.
@@ -52,6 +54,7 @@ def evaluate_gate(
             dataset=Path(dataset.path),
             candidate=Path(candidate.path),
             baseline=Path(baseline.path),
+            index=Path(index.path),
             champion=Path(champion) if champion else None,
             out=Path(gate.path),
             settings=GateConfig.model_validate_json(settings),

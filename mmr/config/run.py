@@ -114,7 +114,7 @@ def load_settings(preset_or_path: str) -> RunSettings:
     if preset_or_path in preset_names():
         text = files("mmr.config").joinpath("presets", f"{preset_or_path}.yaml").read_text("utf-8")
     elif path.is_file():
-        text = path.read_text(encoding="utf-8")
+        text = _read(path)
     else:
         raise ConfigError(
             f"{preset_or_path!r} is neither a preset ({', '.join(preset_names())}) nor a file."
@@ -130,18 +130,26 @@ def load_gate_policy(path: Path) -> GateConfig:
     """
     if not path.is_file():
         raise ConfigError(f"{path} is not a file. Give a YAML file with the gate's policy.")
-    return _parse(path.read_text(encoding="utf-8"), str(path), GateConfig)
+    return _parse(_read(path), str(path), GateConfig)
 
 
 _Parsed = TypeVar("_Parsed", bound=Settings)
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
 def _parse(text: str, name: str, kind: type[_Parsed]) -> _Parsed:
     try:
         content: Any = yaml.safe_load(text) or {}
-        return kind.model_validate(content)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: such as the date 2026-13-45
         raise ConfigError(f"{name} is not valid YAML: {error}") from error
+    try:
+        return kind.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()

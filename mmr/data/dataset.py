@@ -50,6 +50,8 @@ class DatasetManifest(BaseModel):
         products_without_image: Rows whose image is null.
         attributes: Names of the free product attributes.
         prepared: Settings of `mmr prepare` that made this dataset; null before that step.
+        as_of: When the newest file of the feed was last changed, UTC, ISO 8601; null where that is
+            unknown, as for generated data. It decides nothing of the content hash.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -63,6 +65,7 @@ class DatasetManifest(BaseModel):
     products_without_image: int
     attributes: list[str] = []
     prepared: dict[str, Any] | None = None
+    as_of: str | None = None
 
 
 class Dataset:

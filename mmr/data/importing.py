@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -123,7 +124,9 @@ def import_feed(
     ):
         writer = DatasetWriter(scratch, types)
         done = _write_tables(tables, writer, log, settings)
-        manifest = writer.finish(name=settings.name or source.resolve().stem, prepared=None)
+        manifest = writer.finish(
+            name=settings.name or source.resolve().stem, prepared=None, as_of=_newest(tables)
+        )
     return dataclasses.replace(
         ImportReport.from_manifest(out, manifest),
         rejected=log.counts,
@@ -237,6 +240,12 @@ def _open_tables(feed: Feed, settings: ImportConfig) -> _Tables:
     )
     check_mapping(mapping, tables.all)
     return tables
+
+
+def _newest(tables: _Tables) -> str:
+    """When the last of the feed's files was changed, UTC, ISO 8601."""
+    changed = max(file.stat().st_mtime for table in tables.all for file in table.files)
+    return datetime.fromtimestamp(changed, UTC).isoformat(timespec="seconds")
 
 
 def _names(table: Table) -> str:

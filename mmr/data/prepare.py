@@ -108,7 +108,11 @@ def prepare_dataset(
             "judgements_removed": plan.removed,
         }
         source = {"settings": settings.model_dump(), "source": dataset.manifest.content_hash}
-        manifest = writer.finish(name=dataset.manifest.name, prepared={**source, **report})
+        manifest = writer.finish(
+            name=dataset.manifest.name,
+            prepared={**source, **report},
+            as_of=dataset.manifest.as_of,
+        )
     return _report(out, manifest, linked=False)
 
 

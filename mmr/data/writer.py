@@ -73,8 +73,10 @@ class DatasetWriter:
             _JUDGEMENT_SCHEMA,
         )
 
-    def finish(self, *, name: str, prepared: dict[str, Any] | None) -> DatasetManifest:
-        """Flushes the last shard and writes `dataset.json`."""
+    def finish(
+        self, *, name: str, prepared: dict[str, Any] | None, as_of: str | None = None
+    ) -> DatasetManifest:
+        """Flushes the last shard and writes `dataset.json`; see `DatasetManifest`."""
         self._flush()
         hashes = [
             [file.relative_to(self._directory).as_posix(), sha256_file(file)]
@@ -90,6 +92,7 @@ class DatasetWriter:
             products_without_image=self._without_image,
             attributes=self._attributes,
             prepared=prepared,
+            as_of=as_of,
         )
         write_json(self._directory / "dataset.json", manifest.model_dump())
         return manifest

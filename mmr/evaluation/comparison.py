@@ -13,10 +13,12 @@ from mmr.config.gate import GateConfig, Metric
 from mmr.evaluation.metrics import METRICS
 from mmr.evaluation.significance import (
     Float64Array,
+    MarginTest,
     PairedComparison,
     compare_paired,
     harm_p_value,
     holm,
+    proof_p_value,
 )
 from mmr.evaluation.slices import Slice
 from mmr.evaluation.systems import SystemScores
@@ -29,14 +31,20 @@ class SliceComparison:
     Attributes:
         name: The slice.
         comparison: Candidate against reference on its queries.
+        margin: Mean loss that the policy tolerates here.
         decides: Whether the slice has enough queries to decide anything.
-        harm_p: Holm-adjusted p-value of "loses no more than the margin"; None if it decides not.
+        harm_p: Holm-adjusted p-value of "loses no more than the margin": small means harm is shown.
+            None if the slice decides nothing.
+        proof_p: Holm-adjusted p-value of "loses the margin or more": small means that
+            non-inferiority is proven. None if the slice decides nothing.
     """
 
     name: str
     comparison: PairedComparison
+    margin: float
     decides: bool
     harm_p: float | None
+    proof_p: float | None
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,10 @@ class SystemComparison:
             "slices": {
                 part.name: {
                     **asdict(part.comparison),
+                    "margin": part.margin,
                     "decides": part.decides,
                     "harm_p": part.harm_p,
+                    "proof_p": part.proof_p,
                 }
                 for part in self.slices
             },
@@ -93,28 +103,47 @@ def _compare_slices(
     config: GateConfig,
 ) -> list[SliceComparison]:
     deciding = [part for part in slices if len(part.query_ids) >= config.min_slice_queries]
-    raw = [
-        harm_p_value(
-            _values(candidate, config.primary_metric, part.query_ids),
-            _values(reference, config.primary_metric, part.query_ids),
-            margin=config.slice_margin,
-            resamples=config.resamples,
-            seed=config.seed,
-        )
-        for part in deciding
-    ]
-    adjusted = dict(zip((part.name for part in deciding), holm(raw), strict=True))
+    harm = _adjusted(deciding, candidate, reference, test=harm_p_value, config=config)
+    proof = _adjusted(deciding, candidate, reference, test=proof_p_value, config=config)
     return [
         SliceComparison(
             name=part.name,
             comparison=_paired(
                 candidate, reference, config.primary_metric, config=config, ids=part.query_ids
             ),
-            decides=part.name in adjusted,
-            harm_p=adjusted.get(part.name),
+            margin=_margin(part, config),
+            decides=part.name in harm,
+            harm_p=harm.get(part.name),
+            proof_p=proof.get(part.name),
         )
         for part in slices
     ]
+
+
+def _adjusted(
+    slices: Sequence[Slice],
+    candidate: SystemScores,
+    reference: SystemScores,
+    *,
+    test: MarginTest,
+    config: GateConfig,
+) -> dict[str, float]:
+    """Holm-adjusted p-values of one test on every slice, by the slice's name."""
+    raw = [
+        test(
+            _values(candidate, config.primary_metric, part.query_ids),
+            _values(reference, config.primary_metric, part.query_ids),
+            margin=_margin(part, config),
+            resamples=config.resamples,
+            seed=config.seed,
+        )
+        for part in slices
+    ]
+    return dict(zip((part.name for part in slices), holm(raw), strict=True))
+
+
+def _margin(part: Slice, config: GateConfig) -> float:
+    return config.slice_margins.get(part.name, config.slice_margin)
 
 
 def _paired(

@@ -9,7 +9,9 @@ import pandas as pd
 
 from mmr.config.gate import GateConfig
 from mmr.evaluation.comparison import SystemComparison, compare_systems
+from mmr.evaluation.examples import QueryGain, sorted_gains, wins_and_losses
 from mmr.evaluation.gate import Verdict, decide
+from mmr.evaluation.measured import Measured
 from mmr.evaluation.slices import Slice, slice_queries
 from mmr.evaluation.systems import SystemScores, Task
 
@@ -24,6 +26,8 @@ class Evaluation:
         references: The systems that it is compared with; the first one decides.
         comparisons: The candidate against each reference, in the same order.
         slices: The slices.
+        gains: Every query against the first reference, the largest gain first.
+        measured: How the candidate will serve, and the age of the data.
         verdict: The decision.
         config: The policy.
     """
@@ -33,8 +37,16 @@ class Evaluation:
     references: list[SystemScores]
     comparisons: list[SystemComparison]
     slices: list[Slice]
+    gains: list[QueryGain]
+    measured: Measured
     verdict: Verdict
     config: GateConfig
+
+    @property
+    def worst(self) -> list[QueryGain]:
+        """The queries that lose most, the worst first: no more than the policy lists."""
+        _, losses = wins_and_losses(self.gains, self.config.worst_queries)
+        return losses
 
 
 def evaluate_candidate(
@@ -44,6 +56,7 @@ def evaluate_candidate(
     references: Sequence[SystemScores],
     products: pd.DataFrame,
     same_encoder: bool,
+    measured: Measured,
     config: GateConfig,
 ) -> Evaluation:
     """Compares a candidate with its references and lets the gate decide.
@@ -54,6 +67,7 @@ def evaluate_candidate(
         references: The systems that it is compared with; the first one decides.
         products: What is known of each product, see `mmr.evaluation.slices.product_facts`.
         same_encoder: Whether the candidate and the first reference are one and the same encoder.
+        measured: How the candidate will serve, and the age of the data.
         config: The policy.
     """
     slices = slice_queries(
@@ -66,8 +80,14 @@ def evaluate_candidate(
         compare_systems(candidate, reference, slices=slices, config=config)
         for reference in references
     ]
+    gains = sorted_gains(task, candidate, references[0], metric=config.primary_metric)
     verdict = decide(
-        comparisons[0], metrics=candidate.overall(), same_encoder=same_encoder, config=config
+        comparisons[0],
+        metrics=candidate.overall(),
+        gains=[gain.gain for gain in gains],
+        same_encoder=same_encoder,
+        measured=measured,
+        config=config,
     )
     return Evaluation(
         task=task,
@@ -75,6 +95,8 @@ def evaluate_candidate(
         references=list(references),
         comparisons=comparisons,
         slices=slices,
+        gains=gains,
+        measured=measured,
         verdict=verdict,
         config=config,
     )

@@ -14,7 +14,6 @@ from mmr.evaluation.examples import (
     Example,
     QueryGain,
     build_example,
-    sorted_gains,
     top_product_ids,
     wins_and_losses,
 )
@@ -34,7 +33,6 @@ METRIC_TITLES = {
 class ReportPlan:
     """The queries that a report shows; known before any picture is read."""
 
-    gains: list[QueryGain]
     wins: list[QueryGain]
     losses: list[QueryGain]
     product_ids: list[str]
@@ -43,15 +41,14 @@ class ReportPlan:
 def plan_report(evaluation: Evaluation) -> ReportPlan:
     """Chooses the queries with pictures and says which products' pictures are needed."""
     task, candidate, reference = evaluation.task, evaluation.candidate, evaluation.references[0]
-    gains = sorted_gains(task, candidate, reference, metric=evaluation.config.primary_metric)
-    wins, losses = wins_and_losses(gains, evaluation.config.report_examples)
+    wins, losses = wins_and_losses(evaluation.gains, evaluation.config.report_examples)
     needed = {
         product_id: None
         for gain in (*wins, *losses)
         for system in (reference, candidate)
         for product_id in top_product_ids(task, system, gain.row)
     }
-    return ReportPlan(gains, wins, losses, list(needed))
+    return ReportPlan(wins, losses, list(needed))
 
 
 def render_report(
@@ -88,7 +85,7 @@ def render_report(
             for gain in gains
         ]
 
-    wins, losses = wins_and_losses(plan.gains, _LISTED_QUERIES)
+    wins, _ = wins_and_losses(evaluation.gains, _LISTED_QUERIES)
     deciding = evaluation.comparisons[0]
     parts = [part.comparison for part in deciding.slices]
     return (
@@ -104,9 +101,9 @@ def render_report(
             deciding=deciding,
             meanings={part.name: part.meaning for part in evaluation.slices},
             slices=list(zip(deciding.slices, charts.whiskers(parts), strict=True)),
-            chart=charts.gain_chart([gain.gain for gain in plan.gains]),
+            chart=charts.gain_chart([gain.gain for gain in evaluation.gains]),
             chart_size=(charts.WIDTH, charts.HEIGHT),
-            tables={"Largest gains": wins, "Largest losses": losses},
+            tables={"Largest gains": wins, "Largest losses": evaluation.worst},
             examples={"Wins": examples(plan.wins), "Losses": examples(plan.losses)},
             catalogue=len(evaluation.task.product_ids),
             facts=facts,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +118,37 @@ def harm_p_value(
     """
     shifted = np.asarray(candidate, dtype=np.float64) - reference + margin
     return _sign_flip_p(shifted, "less", resamples=resamples, seed=seed)
+
+
+def proof_p_value(
+    candidate: Float64Array, reference: Float64Array, *, margin: float, resamples: int, seed: int
+) -> float:
+    """One-sided p-value of "the candidate loses `margin` or more": small proves non-inferiority.
+
+    Args:
+        candidate: `(queries,)`, one metric value per query.
+        reference: `(queries,)`, the same queries in the same order.
+        margin: Mean loss that is tolerated, at least 0.
+        resamples: Resamples of the test.
+        seed: Its seed.
+    """
+    shifted = np.asarray(candidate, dtype=np.float64) - reference + margin
+    return _sign_flip_p(shifted, "greater", resamples=resamples, seed=seed)
+
+
+class MarginTest(Protocol):
+    """A test against a tolerated loss: `harm_p_value` or `proof_p_value`."""
+
+    def __call__(
+        self,
+        candidate: Float64Array,
+        reference: Float64Array,
+        *,
+        margin: float,
+        resamples: int,
+        seed: int,
+    ) -> float:
+        """The p-value."""
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmr.config.licences import LicenceSettings
+from mmr.markdown import UNKNOWN, cell, document, plain, table
 from mmr.release.evidence import GateEvidence
 
 MODEL_CARD, DATA_CARD = "model_card.md", "data_card.md"
-_UNKNOWN = "unknown"
 _UNSTATED = "unknown: not stated in the settings (`licences.{name}`)"
 
 
@@ -63,14 +63,14 @@ class DataFacts:
 def model_card(gate: GateEvidence, model: ModelFacts, data: DataFacts) -> str:
     """What the model is, how well it does, on which data, and where that ends."""
     licences = licences_of(model.settings)
-    return _document(
+    return document(
         "# Model card",
         "A text query encoder and a product encoder that search one shop's catalogue: a query "
         "vector is made of the query alone, a product vector of its text and photograph.",
-        *("## What it is", _table(("part", "value"), _parts(model))),
+        *("## What it is", table(("part", "value"), _parts(model))),
         *("## Decision", _decision(gate)),
         *("## Figures", _figures(gate), "## Slices", _slices(gate)),
-        *("## Data", _table(("", ""), _data_identity(data))),
+        *("## Data", table(("", ""), _data_identity(data))),
         *("## Limits", _model_limits(gate, model, data)),
         "## Licences",
         _licences(licences, ("text_backbone", "vision_backbone", "release", "contact")),
@@ -90,10 +90,10 @@ def data_card(data: DataFacts, settings: Mapping[str, Any]) -> str:
         ("judgements", f"{manifest['judgements']:,}"),
         ("attributes", ", ".join(manifest.get("attributes", [])) or "none"),
     ]
-    return _document(
+    return document(
         "# Data card",
-        *("## Identity", _table(("", ""), _data_identity(data))),
-        *("## Contents", _table(("what", "how much"), contents)),
+        *("## Identity", table(("", ""), _data_identity(data))),
+        *("## Contents", table(("what", "how much"), contents)),
         *("## Queries", _counts(("split, kind", "queries"), data.queries)),
         *("## Judgements", _counts(("grade", "judgements"), data.grades)),
         *("## Preparation", _preparation(manifest)),
@@ -119,11 +119,11 @@ def _parts(model: ModelFacts) -> list[tuple[str, object]]:
         ("vision backbone", towers.get("vision", {}).get("backbone")),
         ("longest query, tokens", towers.get("text", {}).get("max_query_tokens")),
         ("seed", settings.get("seed")),
-        ("index", f"{index.get('kind', _UNKNOWN)}, {index.get('rows', 0):,} products"),
+        ("index", f"{index.get('kind', UNKNOWN)}, {index.get('rows', 0):,} products"),
         (
             "recall@100 of the index against exact search",
             f"{index.get('recall_at_100', float('nan')):.4f} on {index.get('recall_queries', 0):,} "
-            f"vectors of {index.get('recall_source', _UNKNOWN)}",
+            f"vectors of {index.get('recall_source', UNKNOWN)}",
         ),
         (
             "export against trained encoder",
@@ -136,20 +136,18 @@ def _parts(model: ModelFacts) -> list[tuple[str, object]]:
 
 def _decision(gate: GateEvidence) -> str:
     reasons = gate.record.get("reasons", [])
-    against = gate.baseline_name or _UNKNOWN
-    said = (
-        f"The gate decided **{gate.record.get('decision', _UNKNOWN)}** against {_plain(against)}."
-    )
+    against = gate.baseline_name or UNKNOWN
+    said = f"The gate decided **{gate.record.get('decision', UNKNOWN)}** against {plain(against)}."
     rows = [
         (reason.get("rule"), "yes" if reason.get("passed") else "**no**", reason.get("detail"))
         for reason in reasons
     ]
-    return f"{said}\n\n{_table(('rule', 'holds', 'detail'), rows)}" if rows else said
+    return f"{said}\n\n{table(('rule', 'holds', 'detail'), rows)}" if rows else said
 
 
 def _figures(gate: GateEvidence) -> str:
     sections = [
-        f"Against {_plain(str(comparison.get('reference', key)))}:\n\n"
+        f"Against {plain(str(comparison.get('reference', key)))}:\n\n"
         + _comparison_table(comparison.get("overall", {}), "metric", _confidence(gate))
         for key, comparison in gate.record.get("comparisons", {}).items()
         if key != "baseline"  # the deciding one, under its second name
@@ -157,7 +155,7 @@ def _figures(gate: GateEvidence) -> str:
     if sections:
         return "\n\n".join(sections)
     means = gate.means("candidate")["overall"]
-    return _table(("metric", "mean"), [(name, f"{value:.4f}") for name, value in means.items()])
+    return table(("metric", "mean"), [(name, f"{value:.4f}") for name, value in means.items()])
 
 
 def _slices(gate: GateEvidence) -> str:
@@ -165,10 +163,10 @@ def _slices(gate: GateEvidence) -> str:
     if not comparison.get("slices"):
         return "None on record."
     meanings = gate.record.get("slices", {})
-    lines = [f"- {_plain(name)}: {_plain(str(meaning))}" for name, meaning in meanings.items()]
-    table = _comparison_table(comparison["slices"], "slice", _confidence(gate))
-    reference = _plain(str(comparison.get("reference", _UNKNOWN)))
-    return f"In {gate.primary_metric}, against {reference}:\n\n{table}\n\n" + "\n".join(lines)
+    lines = [f"- {plain(name)}: {plain(str(meaning))}" for name, meaning in meanings.items()]
+    figures = _comparison_table(comparison["slices"], "slice", _confidence(gate))
+    reference = plain(str(comparison.get("reference", UNKNOWN)))
+    return f"In {gate.primary_metric}, against {reference}:\n\n{figures}\n\n" + "\n".join(lines)
 
 
 def _comparison_table(parts: Mapping[str, Mapping[str, Any]], what: str, interval: str) -> str:
@@ -182,7 +180,7 @@ def _comparison_table(parts: Mapping[str, Mapping[str, Any]], what: str, interva
         for name, part in parts.items()
     ]
     heads = (what, "queries", "candidate", "reference", "gain", interval, "p", "better / worse")
-    return _table(heads, rows)
+    return table(heads, rows)
 
 
 def _confidence(gate: GateEvidence) -> str:
@@ -212,7 +210,7 @@ def _model_limits(gate: GateEvidence, model: ModelFacts, data: DataFacts) -> str
         "Fairness between sellers, brands or groups of customers was not measured.",
     ]
     if small:
-        names = ", ".join(_plain(name) for name in small)
+        names = ", ".join(plain(name) for name in small)
         lines.append(f"Too few queries to judge these slices: {names}.")
     if int(data.manifest["products_without_image"]):
         lines.append("Products without an image are ranked by their text alone.")
@@ -240,7 +238,7 @@ def _preparation(manifest: Mapping[str, Any]) -> str:
         return "Used as imported."
     rows = [(name, value) for name, value in prepared.items() if not isinstance(value, Mapping)]
     rows += [(f"settings: {name}", value) for name, value in prepared.get("settings", {}).items()]
-    return _table(("what", "value"), rows)
+    return table(("what", "value"), rows)
 
 
 def _validation(validation: Mapping[str, Any] | None) -> str:
@@ -256,7 +254,7 @@ def _validation(validation: Mapping[str, Any] | None) -> str:
         f"- {says} Not met (severity {severity}; observed {observed})."
         for item in failed
         for says, severity, observed in [
-            [_cell(item.get(name)) for name in ("says", "severity", "observed")]
+            [cell(item.get(name)) for name in ("says", "severity", "observed")]
         ]
     ]
     return "\n".join([said, *([""] if lines else []), *lines])
@@ -267,27 +265,8 @@ def _licences(licences: LicenceSettings, names: Sequence[str]) -> str:
         (name.replace("_", " "), getattr(licences, name) or _UNSTATED.format(name=name))
         for name in names
     ]
-    return _table(("what", "terms"), rows)
+    return table(("what", "terms"), rows)
 
 
 def _counts(heads: tuple[str, str], counts: Mapping[str, int]) -> str:
-    return _table(heads, [(name, f"{count:,}") for name, count in counts.items()])
-
-
-def _document(*blocks: str) -> str:
-    return "\n\n".join(blocks) + "\n"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return _UNKNOWN if value is None else _plain(str(value))
-
-
-def _plain(text: str) -> str:
-    """Text of a feed stays text: no markup, no new cell, no new line."""
-    shown = "".join(character if character.isprintable() else " " for character in text)
-    return shown.replace("|", "\\|").replace("<", "&lt;")
+    return table(heads, [(name, f"{count:,}") for name, count in counts.items()])

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mmr.config.gate import MAX_PARITY_DISTANCE
 from mmr.errors import ArtifactError
 from mmr.types import Float32Array, Int64Array
 
-MAX_COSINE_DISTANCE = 1e-4
+TOP_K = 10
 SCORE_TIE = 1e-5
 _BLOCK_SCORES = 1 << 26  # scores held at once: 256 MB
 
@@ -22,22 +23,27 @@ class ParityReport:
     Attributes:
         queries: Queries compared.
         max_cosine_distance: Largest 1 - cosine between the two embeddings of a query.
+        farthest: The query of which that is true.
         max_rank_gap: Largest difference in score at one rank of the two top lists; a tie when tiny.
+        most_changed: The query of which that is true.
+        changed: Queries whose two top lists differ by more than ties.
     """
 
     queries: int
     max_cosine_distance: float
+    farthest: str
     max_rank_gap: float
+    most_changed: str
+    changed: int
 
 
-def check_parity(
+def measure_parity(
     *,
     texts: Sequence[str],
     reference: Float32Array,
     exported: Float32Array,
     products: Float32Array,
-    top_k: int = 10,
-    max_cosine_distance: float = MAX_COSINE_DISTANCE,
+    top_k: int = TOP_K,
 ) -> ParityReport:
     """Compares two encoders on real queries, by their vectors and by what they find.
 
@@ -46,15 +52,14 @@ def check_parity(
     Products that tie may thus swap places; nothing else may change.
 
     Args:
-        texts: The queries, for the message.
+        texts: The queries.
         reference: `(queries, dim)`, unit length, of the trained encoder.
         exported: The same queries through the exported one.
         products: `(products, dim)`, unit length.
         top_k: Ranks compared.
-        max_cosine_distance: Largest 1 - cosine allowed.
 
     Raises:
-        ArtifactError: A query is beyond the tolerance; the worst one is named.
+        ArtifactError: The two sides are not of the same queries.
     """
     if reference.shape != exported.shape or len(texts) != len(reference) or not len(texts):
         raise ArtifactError(
@@ -63,27 +68,42 @@ def check_parity(
         )
     distances = _cosine_distances(reference, exported)
     gaps = _rank_gaps(reference, exported, products, min(top_k, len(products)))
-    worst = int(np.argmax(distances))
-    if not distances[worst] <= max_cosine_distance:
-        raise ArtifactError(
-            f"The exported query encoder differs from the trained one: cosine distance "
-            f"{distances[worst]:.2e} for the query {texts[worst]!r}, allowed is "
-            f"{max_cosine_distance:.0e}. Do not serve it; check the ONNX export."
-        )
-    changed = int(np.count_nonzero(gaps > SCORE_TIE))
-    if changed:
-        worst = int(np.argmax(gaps))
-        raise ArtifactError(
-            f"The exported query encoder finds other products than the trained one for {changed} "
-            f"of {len(texts)} queries: for {texts[worst]!r} a score in the top {top_k} is off by "
-            f"{gaps[worst]:.2e}, ties count up to {SCORE_TIE:.0e}. Do not serve it; check the "
-            "ONNX export."
-        )
     return ParityReport(
         queries=len(texts),
         max_cosine_distance=float(distances.max()),
+        farthest=texts[int(np.argmax(distances))],
         max_rank_gap=float(gaps.max()),
+        most_changed=texts[int(np.argmax(gaps))],
+        changed=int(np.count_nonzero(~(gaps <= SCORE_TIE))),
     )
+
+
+def check_parity(
+    report: ParityReport, *, max_cosine_distance: float = MAX_PARITY_DISTANCE
+) -> ParityReport:
+    """Refuses an export that differs; otherwise returns what it was given.
+
+    Args:
+        report: Of `measure_parity`.
+        max_cosine_distance: Largest 1 - cosine allowed.
+
+    Raises:
+        ArtifactError: A query is beyond the tolerance; the worst one is named.
+    """
+    if not report.max_cosine_distance <= max_cosine_distance:
+        raise ArtifactError(
+            f"The exported query encoder differs from the trained one: cosine distance "
+            f"{report.max_cosine_distance:.2e} for the query {report.farthest!r}, allowed is "
+            f"{max_cosine_distance:.0e}. Do not serve it; check the ONNX export."
+        )
+    if report.changed:
+        raise ArtifactError(
+            f"The exported query encoder finds other products than the trained one for "
+            f"{report.changed} of {report.queries} queries: for {report.most_changed!r} a score in "
+            f"the top list is off by {report.max_rank_gap:.2e}, ties count up to {SCORE_TIE:.0e}. "
+            "Do not serve it; check the ONNX export."
+        )
+    return report
 
 
 def _cosine_distances(a: Float32Array, b: Float32Array) -> Float32Array:

@@ -1,47 +1,45 @@
 """The stage `evaluate_gate`: candidate against champion, query by query, and a decision.
 
-OUT/gate.json          decision, reasons, metrics, comparisons, run id, versions
+OUT/gate.json          decision, reasons, metrics, comparisons, worst queries, run id, versions
 OUT/per_query.parquet  query_id, query, system, one column per metric
-OUT/report.html        the same for people, with pictures; needs no other file
+OUT/gate.md            the same for people, as short as it can be
+OUT/report.html        the same with pictures; needs no other file
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from mmr.atomic import new_directory, write_json, write_text
+from mmr.atomic import new_directory, write_json
 from mmr.config.gate import GateConfig
 from mmr.data.dataset import Dataset
 from mmr.errors import CorruptArtifactError
 from mmr.evaluation.evaluate import Evaluation, evaluate_candidate
-from mmr.evaluation.examples import thumbnail
-from mmr.evaluation.gate import Decision, Reason
-from mmr.evaluation.modalities import ModalityReport
-from mmr.evaluation.report import ReportPlan, plan_report, render_report
-from mmr.evaluation.systems import SystemScores, Task, score_system
+from mmr.evaluation.reason import Decision, Reason
+from mmr.evaluation.report import plan_report
+from mmr.evaluation.systems import Task, score_system
 from mmr.release.bundle import Release
+from mmr.stages.gate_measurements import measure_candidate
+from mmr.stages.gate_pages import worst_examples, write_pages
 from mmr.stages.gate_record import (
     Contender,
     flat_metrics,
     gate_record,
     per_query_table,
+    rescored,
     run_parameters,
     training_record,
 )
 from mmr.stages.report_modalities import report_modalities
 from mmr.stages.validation_task import catalogue_facts, validation_task
+from mmr.types import Float32Array
 
 if TYPE_CHECKING:
     from mmr.tracking import Tracker
 
 TEXT_ONLY = "tuned text-only"
-_IMAGE_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,7 @@ def evaluate_gate(
     dataset: Path,
     candidate: Path,
     baseline: Path,
+    index: Path,
     champion: Path | None,
     out: Path,
     settings: GateConfig,
@@ -85,14 +84,16 @@ def evaluate_gate(
     """Decides whether a candidate may replace what is in production.
 
     All systems answer the same validation queries over the same, present catalogue with the same
-    code; stored figures of a champion are never used. The candidate is compared with the
-    champion, or with the tuned text-only tower where there is none; the comparison with the
-    latter is always reported.
+    code; stored figures of a champion are never used, whatever dataset schema or metric version it
+    was released with. The candidate is compared with the champion, or with the tuned text-only
+    tower where there is none; the comparison with the latter is always reported. The candidate's
+    index, its export and its speed on this machine are measured here too: one decision.
 
     Args:
         dataset: A prepared dataset.
         candidate: Model directory of the candidate.
         baseline: Model directory of the tuned text-only tower.
+        index: Directory written by `build_index` with the candidate's vectors.
         champion: Directory of the release in production.
         out: Directory to write; appears whole or not at all.
         settings: The policy.
@@ -103,34 +104,31 @@ def evaluate_gate(
 
     Raises:
         DataContractError: The dataset has no judged validation query.
-        ArtifactError: A model cannot be read, or `out` holds something else.
+        IndexMismatchError: The index belongs to another encoder or dataset.
+        ArtifactError: A model or the index cannot be read, or `out` holds something else.
         TrackingError: The tracker refused; nothing is written then.
     """
     data = Dataset(dataset)
-    task = validation_task(data)
     contenders = _contenders(candidate=candidate, baseline=baseline, champion=champion)
-    scores = {contender.key: _score(contender, task, data, cache=cache) for contender in contenders}
-    evaluation = evaluate_candidate(
-        task,
-        candidate=scores["candidate"],
-        references=[scores[contender.key] for contender in contenders[1:]],
-        products=catalogue_facts(data),
-        same_encoder=contenders[0].fingerprint == contenders[1].fingerprint,
-        config=settings,
-    )
+    evaluation = _evaluate(data, contenders, index=index, settings=settings, cache=cache)
+    worst = worst_examples(evaluation, data)
+    lineage = {
+        "dataset_revision": dataset_revision,
+        "git_revision": git_revision,
+        "champion_rescored": rescored(champion, data),
+    }
+    metrics = flat_metrics(evaluation, contenders)
     again = (out / "gate.json").is_file()  # a step that was killed right after writing
     with new_directory(out, replace=again) as scratch:
-        lineage = {"dataset_revision": dataset_revision, "git_revision": git_revision}
-        record = gate_record(evaluation, scores, contenders, data, lineage)
         plan = plan_report(evaluation)
         modalities = report_modalities(evaluation, plan, model=candidate, dataset=data, cache=cache)
+        record = gate_record(evaluation, contenders, data, lineage, worst)
         record["modalities"] = modalities.summary and modalities.summary.as_json()
         write_json(scratch / "gate.json", record)
-        per_query = per_query_table(scores, task.queries)
-        per_query.to_parquet(scratch / "per_query.parquet", index=False)
-        page = _report(evaluation, plan, modalities, record, data)
-        write_text(scratch / "report.html", page)
-        metrics = flat_metrics(evaluation, scores)
+        per_query_table(evaluation, contenders).to_parquet(
+            scratch / "per_query.parquet", index=False
+        )
+        write_pages(scratch, evaluation, plan, modalities, record, data, worst=worst)
         run_id = tracker.log_run(
             name=f"{data.manifest.name} {contenders[0].fingerprint[:12]}",
             params=run_parameters(settings, candidate),
@@ -149,6 +147,36 @@ def evaluate_gate(
     )
 
 
+def _evaluate(
+    data: Dataset, contenders: list[Contender], *, index: Path, settings: GateConfig, cache: Path
+) -> Evaluation:
+    task = validation_task(data)
+    candidate = contenders[0]
+    vectors = [_embed(contender, task, data, cache=cache) for contender in contenders]
+    scores = [
+        score_system(side.name, task, query_vectors=v.queries, product_vectors=v.products)
+        for side, v in zip(contenders, vectors, strict=True)
+    ]
+    measured = measure_candidate(
+        data,
+        model=candidate.model,
+        fingerprint=candidate.fingerprint,
+        index=index,
+        texts=list(task.queries["query"]),
+        query_vectors=vectors[0].queries,
+        config=settings,
+    )
+    return evaluate_candidate(
+        task,
+        candidate=scores[0],
+        references=scores[1:],
+        products=catalogue_facts(data),
+        same_encoder=candidate.fingerprint == contenders[1].fingerprint,
+        measured=measured,
+        config=settings,
+    )
+
+
 def _contenders(*, candidate: Path, baseline: Path, champion: Path | None) -> list[Contender]:
     """The candidate first, then what it is compared with, the deciding one before the other."""
     contenders = [Contender.of("candidate", "candidate", candidate)]
@@ -159,7 +187,15 @@ def _contenders(*, candidate: Path, baseline: Path, champion: Path | None) -> li
     return [*contenders, Contender.of("text_only", TEXT_ONLY, baseline)]
 
 
-def _score(contender: Contender, task: Task, data: Dataset, *, cache: Path) -> SystemScores:
+@dataclass(frozen=True)
+class _Vectors:
+    """`(queries, dim)` and `(products, dim)` of one contender."""
+
+    queries: Float32Array
+    products: Float32Array
+
+
+def _embed(contender: Contender, task: Task, data: Dataset, *, cache: Path) -> _Vectors:
     from mmr.stages.embedding import embed_products, embed_queries  # loads torch
 
     products = embed_products(contender.model, data, cache=cache)
@@ -169,45 +205,4 @@ def _score(contender: Contender, task: Task, data: Dataset, *, cache: Path) -> S
             f"Remove {cache} and run again."
         )
     queries = embed_queries(contender.model, list(task.queries["query"]), cache=cache)
-    return score_system(
-        contender.name, task, query_vectors=queries, product_vectors=products.vectors
-    )
-
-
-def _report(
-    evaluation: Evaluation,
-    plan: ReportPlan,
-    modalities: ModalityReport,
-    record: Mapping[str, Any],
-    data: Dataset,
-) -> str:
-    table = data.product_table(["product_id", "title"])
-    table = table.filter(
-        pc.is_in(table["product_id"], value_set=pa.array(plan.product_ids, pa.string()))
-    )
-    facts = {**record["lineage"], **{f"{k} version": v for k, v in record["versions"].items()}}
-    return render_report(
-        evaluation,
-        plan,
-        titles={row["product_id"]: row["title"] or "" for row in table.to_pylist()},
-        pictures=_pictures(data, set(plan.product_ids)),
-        facts={name.replace("_", " "): str(value) for name, value in facts.items() if value},
-        modalities=modalities,
-    )
-
-
-def _pictures(data: Dataset, wanted: Collection[str]) -> dict[str, str]:
-    """Thumbnails of the wanted products, for those whose image can be shown."""
-    pictures: dict[str, str] = {}
-    missing = set(wanted)
-    names = pa.array(sorted(missing), pa.string())
-    for batch in data.product_batches(["product_id", "image"], rows=_IMAGE_ROWS):
-        if not missing:
-            break
-        for row in batch.filter(pc.is_in(batch["product_id"], value_set=names)).to_pylist():
-            missing.discard(row["product_id"])
-            image = row["image"]
-            picture = thumbnail(image["bytes"]) if image and image["bytes"] else None
-            if picture:
-                pictures[row["product_id"]] = picture
-    return pictures
+    return _Vectors(queries, products.vectors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -16,8 +16,11 @@ from mmr.config.gate import GateConfig
 from mmr.data.dataset import Dataset
 from mmr.errors import CorruptArtifactError
 from mmr.evaluation.evaluate import Evaluation
+from mmr.evaluation.examples import Example
 from mmr.evaluation.metrics import METRIC_VERSION, METRICS
 from mmr.evaluation.systems import SystemScores
+from mmr.release.bundle import EVIDENCE, Release
+from mmr.release.evidence import GateEvidence
 from mmr.release.fingerprint import encoder_fingerprint
 
 FORMAT_VERSION = 1
@@ -47,21 +50,22 @@ class Contender:
 
 def gate_record(
     evaluation: Evaluation,
-    scores: Mapping[str, SystemScores],
     contenders: Sequence[Contender],
     data: Dataset,
     lineage: Mapping[str, str | None],
+    worst: Sequence[Example],
 ) -> dict[str, Any]:
     """`gate.json`, still without a run id; `lineage` names the revisions it comes from."""
     metrics = {
-        key: {"overall": system.overall(), "slices": system.by_slice(evaluation.slices)}
-        for key, system in scores.items()
+        side.key: {"overall": system.overall(), "slices": system.by_slice(evaluation.slices)}
+        for side, system in _systems(evaluation, contenders)
     }
     comparisons = {
         contender.key: comparison.as_json()
         for contender, comparison in zip(contenders[1:], evaluation.comparisons, strict=True)
     }
     deciding = contenders[1].key
+    age = evaluation.measured.data_age
     return {
         "format_version": FORMAT_VERSION,
         "decision": evaluation.verdict.decision,
@@ -71,6 +75,13 @@ def gate_record(
         "metrics": {**metrics, "baseline": metrics[deciding]},
         "comparisons": {**comparisons, "baseline": comparisons[deciding]},
         "slices": {part.name: part.meaning for part in evaluation.slices},
+        "worst_queries": [_worst(example) for example in worst],
+        "serving": asdict(evaluation.measured.serving),
+        "data_age": {
+            "newest": None if age.newest is None else age.newest.isoformat(),
+            "of": age.of,
+            "days": age.days,
+        },
         "policy": evaluation.config.model_dump(mode="json"),
         "lineage": {
             "decision": evaluation.verdict.decision,
@@ -82,33 +93,73 @@ def gate_record(
         },
         "versions": {
             "metrics": METRIC_VERSION,
+            "dataset_schema": data.manifest.schema_version,
             **{name: version(name) for name in ("mmr", "ir-measures", "scipy", "numpy")},
         },
         "mlflow_run_id": None,
     }
 
 
-def per_query_table(scores: Mapping[str, SystemScores], queries: pd.DataFrame) -> pd.DataFrame:
+def _systems(
+    evaluation: Evaluation, contenders: Sequence[Contender]
+) -> Iterator[tuple[Contender, SystemScores]]:
+    return zip(contenders, (evaluation.candidate, *evaluation.references), strict=True)
+
+
+def _worst(example: Example) -> dict[str, Any]:
+    """A query that lost, with both results."""
+    products = {
+        side: [
+            {"product_id": product.product_id, "title": product.title, "grade": product.grade}
+            for product in shown
+        ]
+        for side, shown in (("reference", example.reference), ("candidate", example.candidate))
+    }
+    gain = example.gain
+    return {
+        **{"query_id": gain.query_id, "query": gain.query, "kind": gain.kind},
+        **{"reference": gain.reference, "candidate": gain.candidate, "gain": gain.gain},
+        "products": products,
+    }
+
+
+def rescored(champion: Path | None, data: Dataset) -> str | None:
+    """Says on what the champion was released and on what it is scored now; None without one."""
+    if champion is None:
+        return None
+    release = Release.open(champion)
+    recorded = "unknown metrics"
+    if (champion / EVIDENCE / "gate.json").is_file():
+        versions = GateEvidence.of(release).record.get("versions", {})
+        recorded = f"metrics {versions.get('metrics', 'unknown')}"
+    return (
+        f"on dataset {data.manifest.content_hash[:12]} with metrics {METRIC_VERSION}; released on "
+        f"dataset {release.manifest.dataset_hash[:12]} with {recorded}"
+    )
+
+
+def per_query_table(evaluation: Evaluation, contenders: Sequence[Contender]) -> pd.DataFrame:
     """Columns `query_id`, `query` (its text), `system` and one per metric."""
-    texts = queries.set_index("query_id")["query"]
+    texts = evaluation.task.queries.set_index("query_id")["query"]
     frames = [
         system.per_query.reset_index().assign(
-            system=key, query=lambda rows: rows["query_id"].map(texts)
+            system=side.key, query=lambda rows: rows["query_id"].map(texts)
         )
-        for key, system in scores.items()
+        for side, system in _systems(evaluation, contenders)
     ]
     return pd.concat(frames, ignore_index=True)[["query_id", "query", "system", *METRICS]]
 
 
-def flat_metrics(evaluation: Evaluation, scores: Mapping[str, SystemScores]) -> dict[str, float]:
-    """Means as `side/metric`, and the gain that decided as `gate/...`."""
+def flat_metrics(evaluation: Evaluation, contenders: Sequence[Contender]) -> dict[str, float]:
+    """Means as `side/metric`; the gain that decided and what else was measured as `gate/...`."""
     flat = {
-        f"{key}/{name}": value
-        for key, system in scores.items()
+        f"{side.key}/{name}": value
+        for side, system in _systems(evaluation, contenders)
         for name, value in system.overall().items()
         if name in METRICS
     }
     gain = evaluation.comparisons[0].overall[evaluation.config.primary_metric]
+    age = evaluation.measured.data_age.days
     return {
         **flat,
         "gate/queries": float(gain.queries),
@@ -116,6 +167,11 @@ def flat_metrics(evaluation: Evaluation, scores: Mapping[str, SystemScores]) -> 
         "gate/gain_ci_low": gain.ci_low,
         "gate/gain_ci_high": gain.ci_high,
         "gate/p_value": gain.p_value,
+        **{
+            f"gate/{name}": float(value)
+            for name, value in asdict(evaluation.measured.serving).items()
+        },
+        **({} if age is None else {"gate/data_age_days": age}),
     }
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 from mmr.data.dataset import Dataset
 from mmr.indexing import ProductIndex
 from mmr.release.bundle import GOLDEN, INDEX, QUERY_ENCODER, GoldenQuery, write_golden_queries
-from mmr.release.parity import ParityReport, check_parity
+from mmr.release.parity import ParityReport, check_parity, measure_parity
 from mmr.release.query_encoder import OnnxQueryEncoder
 from mmr.types import Float32Array
 
@@ -37,13 +37,15 @@ def prove_answers(data: Dataset, model: Path, draft: Path, fingerprint: str) -> 
     texts = _real_queries(data, product_index)
     exported = encoder.encode(texts)
     parity = check_parity(
-        texts=texts,
-        reference=_trained_embeddings(model, texts),
-        exported=exported,
-        products=product_index.vectors(),
-        top_k=GOLDEN_TOP_K,
+        measure_parity(
+            texts=texts,
+            reference=_trained_embeddings(model, texts),
+            exported=exported,
+            products=product_index.vectors(),
+            top_k=GOLDEN_TOP_K,
+        )
     )
-    golden = _evenly(list(range(len(texts))), GOLDEN_QUERIES)
+    golden = evenly(list(range(len(texts))), GOLDEN_QUERIES)
     write_golden_queries(
         draft / GOLDEN,
         _golden_queries([texts[row] for row in golden], encoder, product_index),
@@ -75,12 +77,12 @@ def _real_queries(data: Dataset, index: ProductIndex) -> list[str]:
     for split in ("validation", None):
         texts = sorted({str(text) for text in data.queries(split)["query"] if str(text).strip()})
         if len(texts) >= GOLDEN_QUERIES:
-            return _evenly(texts, PARITY_QUERIES)
+            return evenly(texts, PARITY_QUERIES)
     titles = sorted({title for title in index.titles if title.strip()} - set(texts))
-    return texts + _evenly(titles, GOLDEN_QUERIES - len(texts))
+    return texts + evenly(titles, GOLDEN_QUERIES - len(texts))
 
 
-def _evenly(values: list[_T], count: int) -> list[_T]:
+def evenly(values: list[_T], count: int) -> list[_T]:
     """At most `count` of the values, spread over all of them."""
     if len(values) <= count:
         return values

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmr.evaluation.significance import bootstrap_interval, compare_paired, harm_p_value, holm
+from mmr.evaluation.significance import (
+    bootstrap_interval,
+    compare_paired,
+    harm_p_value,
+    holm,
+    proof_p_value,
+)
 
 
 def sign_flip_p(differences: list[float]) -> float:
@@ -82,3 +88,29 @@ def test_holm_matches_the_worked_example() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.6, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def closed_testing(p_values: list[float]) -> list[float]:
+    """Holm's method the slow way: a hypothesis falls when every set that holds it does.
+
+    Each of the 2^n sets is tested after Bonferroni: its smallest p-value times its size.
+    """
+    places = range(len(p_values))
+    sets = [s for size in places for s in itertools.combinations(places, size + 1)]
+    combined = {s: min(1.0, len(s) * min(p_values[place] for place in s)) for s in sets}
+    return [max(p for s, p in combined.items() if place in s) for place in places]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_equals_closed_testing_of_all_subsets(p_values: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(closed_testing(p_values))
+
+
+def test_non_inferiority_is_proven_only_for_losses_well_below_the_margin() -> None:
+    rng = np.random.default_rng(4)
+    old = rng.random(100)
+    new = old - 0.01 + rng.normal(0, 0.05, 100)
+    assert proof_p_value(new, old, margin=0.05, resamples=999, seed=0) < 0.01
+    assert proof_p_value(new, old, margin=0.01, resamples=999, seed=0) > 0.05
+    assert proof_p_value(new[:4], old[:4], margin=0.05, resamples=999, seed=0) > 0.05

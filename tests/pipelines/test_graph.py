@@ -59,9 +59,17 @@ def test_candidate_starts_from_the_baseline_and_both_meet_at_the_gate(
     assert graph["evaluate_gate"].needs >= {"train_text_only", "train_fusion"}
 
 
-@pytest.mark.parametrize("step", ["embed_catalogue", "build_index", "register_release"])
-def test_nothing_is_built_for_a_rejected_candidate(graph: dict[str, StepNode], step: str) -> None:
-    assert graph[step].conditions == (NOT_REJECTED,)
+def test_the_gate_sees_the_index_that_the_release_will_hold(ir: str) -> None:
+    dag = yaml.safe_load(ir)["root"]["dag"]["tasks"]
+
+    judged = dag["evaluate-gate"]["inputs"]["artifacts"]["index"]["taskOutputArtifact"]
+    assert judged == {"producerTask": "build-index", "outputArtifactKey": "index"}
+    released = dag["condition-1"]["inputs"]["artifacts"]
+    assert judged in [artifact["taskOutputArtifact"] for artifact in released.values()]
+
+
+def test_no_release_is_made_of_a_rejected_candidate(graph: dict[str, StepNode]) -> None:
+    assert graph["register_release"].conditions == (NOT_REJECTED,)
 
 
 def test_only_a_promoted_release_is_deployed_and_only_when_asked(

@@ -2,13 +2,18 @@ import numpy as np
 import pytest
 
 from mmr.errors import ArtifactError
-from mmr.release.parity import check_parity
+from mmr.release.parity import ParityReport, measure_parity
+from mmr.release.parity import check_parity as refuse
 from mmr.types import Float32Array
 
 
 def unit(rows: int, seed: int, dim: int = 16) -> Float32Array:
     vectors = np.random.default_rng(seed).normal(size=(rows, dim))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def check_parity(*, max_cosine_distance: float = 1e-4, **sides: object) -> ParityReport:
+    return refuse(measure_parity(**sides), max_cosine_distance=max_cosine_distance)
 
 
 TEXTS = [f"query {row}" for row in range(20)]
@@ -80,3 +85,13 @@ def test_nan_is_refused() -> None:
 def test_sides_of_different_size_are_refused() -> None:
     with pytest.raises(ArtifactError, match="same queries on both sides"):
         check_parity(texts=TEXTS, reference=unit(20, 0), exported=unit(19, 0), products=unit(50, 1))
+
+
+def test_measuring_counts_the_changed_queries_and_refuses_nothing() -> None:
+    queries = unit(20, 0)
+    turned = queries.copy()
+    turned[[4, 9]] = unit(2, 5)
+    report = measure_parity(texts=TEXTS, reference=queries, exported=turned, products=unit(500, 1))
+    assert (report.queries, report.changed) == (20, 2)
+    assert {report.farthest, report.most_changed} <= {"query 4", "query 9"}
+    assert report.max_cosine_distance > 0.1

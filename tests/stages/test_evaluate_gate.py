@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,20 +16,23 @@ from PIL import Image
 
 from mmr.atomic import write_json
 from mmr.config.gate import GateConfig
+from mmr.config.index import IndexConfig
 from mmr.config.model import FusionKind
 from mmr.data.dataset import Dataset
 from mmr.data.writer import new_dataset
-from mmr.errors import ArtifactError, DataContractError, TrackingError
-from mmr.evaluation.metrics import METRICS
+from mmr.errors import ArtifactError, DataContractError, IndexMismatchError, TrackingError
+from mmr.evaluation.metrics import METRIC_VERSION, METRICS
+from mmr.indexing import build_product_index
 from mmr.release.bundle import seal
 from mmr.release.fingerprint import encoder_fingerprint
+from mmr.stages import gate_measurements
 from mmr.stages.evaluate_gate import GateReport, evaluate_gate
 from mmr.tracking import InMemoryTracking
 from mmr.types import Float32Array, ProductEmbeddings
 
 TOPICS = 30
 PER_TOPIC = 5
-CONFIG = GateConfig(resamples=499, report_examples=2)
+CONFIG = GateConfig(resamples=499, report_examples=2, latency_queries=5)
 EVIL = "<script>alert('x')</script> & \"vase\""
 
 
@@ -75,9 +79,10 @@ def write_dataset(path: Path, *, judged_split: str = "validation") -> Path:
     return path
 
 
-def write_model(path: Path, *, noise: float, seed: int = 0) -> Path:
+def write_model(path: Path, *, noise: float, seed: int = 0, export: float = 0) -> Path:
     (path / "encoder").mkdir(parents=True)
-    write_json(path / "encoder" / "weights.json", {"noise": noise, "seed": seed})
+    weights = {"noise": noise, "seed": seed, "export": export}
+    write_json(path / "encoder" / "weights.json", weights)
     history = [{"stage": "fusion", "epoch": 1, "loss": 0.5}]
     write_json(path / "training.json", {"settings": {"lr": 0.1, "d": {"e": 2}}, "history": history})
     return path
@@ -102,7 +107,7 @@ def embedding(monkeypatch: pytest.MonkeyPatch) -> None:
         return ProductEmbeddings(ids, vectors, has_text=full, has_image=full)
 
     def embed_queries(model: Path, queries: Sequence[str], *, cache: Path) -> Float32Array:
-        return _noisy(model, [int(text.split()[-1]) for text in queries], 2)
+        return _query_vectors(model, queries)
 
     class ProductTower:
         """Of a model that reads text only: the report has nothing to weigh."""
@@ -119,6 +124,57 @@ def embedding(monkeypatch: pytest.MonkeyPatch) -> None:
     module.embed_products = embed_products
     module.embed_queries = embed_queries
     monkeypatch.setitem(sys.modules, "mmr.stages.embedding", module)
+    monkeypatch.setattr(
+        gate_measurements, "_export", lambda model, out, fingerprint: StandInEncoder(model)
+    )
+
+
+class StandInEncoder:
+    """An export that answers as the model does, as far as `noise_of_export` in its file allows."""
+
+    def __init__(self, model: Path) -> None:
+        self.model = model
+
+    def encode(self, texts: Sequence[str]) -> Float32Array:
+        vectors = _query_vectors(self.model, texts)
+        noise = json.loads((self.model / "encoder" / "weights.json").read_text()).get("export", 0)
+        return _unit(vectors + noise * np.random.default_rng(0).normal(size=vectors.shape))
+
+
+def _query_vectors(model: Path, texts: Sequence[str]) -> Float32Array:
+    """A query's vector depends on the query alone."""
+    rows = [_noisy(model, [int(text.split()[-1])], 2 + int(text.split()[-1])) for text in texts]
+    return _unit(np.concatenate(rows))
+
+
+def _unit(vectors: Float32Array) -> Float32Array:
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def write_index(path: Path, model: Path, dataset: Path, **changed: str) -> Path:
+    """The index of a stand-in model's product vectors."""
+    data = Dataset(dataset)
+    ids = data.product_ids()
+    vectors = _unit(_noisy(model, [int(name[1:]) // PER_TOPIC for name in ids], 1))
+    source = path.with_name(f"{path.name}-vectors")
+    source.mkdir(parents=True)
+    np.save(source / "vectors.npy", vectors)
+    full = np.ones(len(ids), dtype=bool)
+    frame = {"product_id": ids, "title": "", "has_text": full, "has_image": full}
+    pd.DataFrame(frame).to_parquet(source / "products.parquet", index=False)
+    write_json(
+        source / "vectors.json",
+        {
+            "format_version": 1,
+            "encoder_fingerprint": encoder_fingerprint(model),
+            "dim": TOPICS,
+            "rows": len(ids),
+            "dataset_hash": data.manifest.content_hash,
+            **changed,
+        },
+    )
+    build_product_index(vectors=source, queries=None, out=path, settings=IndexConfig())
+    return path
 
 
 @pytest.fixture
@@ -138,10 +194,13 @@ def run(
     for name, noise in (("candidate", candidate), ("text_only", 0.6)):
         if not (tmp_path / name).exists():
             write_model(tmp_path / name, noise=noise)
+    if not (tmp_path / "index").exists():
+        write_index(tmp_path / "index", tmp_path / "candidate", dataset)
     return evaluate_gate(
         dataset=dataset,
         candidate=tmp_path / "candidate",
         baseline=tmp_path / "text_only",
+        index=tmp_path / "index",
         champion=champion,
         out=tmp_path / "gate",
         settings=settings,
@@ -152,8 +211,11 @@ def run(
     )
 
 
-def write_release(path: Path, *, noise: float) -> Path:
+def write_release(path: Path, *, noise: float, evidence: dict | None = None) -> Path:
     model = write_model(path / "product_encoder", noise=noise)
+    if evidence is not None:
+        (path / "evidence").mkdir()
+        write_json(path / "evidence" / "gate.json", evidence)
     seal(
         path,
         created_at="2026-01-01T00:00:00Z",
@@ -222,6 +284,113 @@ def test_a_champion_is_scored_anew_and_decides_while_text_only_is_still_reported
     assert gate["comparisons"]["text_only"]["overall"]["ndcg_at_10"]["gain"] > 0
 
 
+def test_a_champion_of_another_dataset_schema_and_metric_version_is_scored_anew(
+    tmp_path: Path, dataset: Path
+) -> None:
+    """Its stored figures would beat every candidate; they are looked at by nobody."""
+    stored = {"overall": dict.fromkeys(METRICS, 0.9999), "slices": {}}
+    champion = write_release(
+        tmp_path / "champion",
+        noise=0.6,
+        evidence={
+            "primary_metric": "ndcg_at_10",
+            "metrics": {"candidate": stored},
+            "versions": {"metrics": METRIC_VERSION - 1, "dataset_schema": 0},
+        },
+    )
+
+    report = run(tmp_path, dataset, champion=champion)
+
+    gate = record(tmp_path)
+    assert report.decision == "promote"
+    assert report.baseline_name.startswith("champion ")
+    # The champion is the text-only stand-in's equal: scored by the same code, they are equal.
+    assert gate["metrics"]["champion"] == gate["metrics"]["text_only"]
+    assert gate["versions"]["metrics"] == METRIC_VERSION
+    said = gate["lineage"]["champion_rescored"]
+    assert f"with metrics {METRIC_VERSION}; released on dataset dddddddddddd" in said
+    assert said.endswith(f"with metrics {METRIC_VERSION - 1}")
+
+
+def test_an_index_of_another_encoder_or_dataset_is_refused_with_both_named(
+    tmp_path: Path, dataset: Path
+) -> None:
+    other = write_model(tmp_path / "other", noise=0.3)
+    index = write_index(tmp_path / "index", other, dataset)
+    mine = encoder_fingerprint(write_model(tmp_path / "candidate", noise=0.1))
+    with pytest.raises(IndexMismatchError) as caught:
+        run(tmp_path, dataset)
+    assert mine in str(caught.value)
+    assert encoder_fingerprint(other) in str(caught.value)
+
+    shutil.rmtree(index)
+    shutil.rmtree(tmp_path / "index-vectors")
+    write_index(index, tmp_path / "candidate", dataset, dataset_hash="e" * 64)
+    with pytest.raises(IndexMismatchError, match="was built from dataset eeee"):
+        run(tmp_path, dataset)
+    assert not (tmp_path / "gate").exists()
+
+
+def test_an_export_that_answers_otherwise_is_rejected_and_the_report_says_so(
+    tmp_path: Path, dataset: Path
+) -> None:
+    write_model(tmp_path / "candidate", noise=0.1, export=0.05)
+
+    report = run(tmp_path, dataset)
+
+    assert report.decision == "reject"
+    (reason,) = (reason for reason in report.reasons if not reason.passed)
+    assert reason.rule == "export parity"
+    for name in ("gate.md", "report.html"):
+        page = (tmp_path / "gate" / name).read_text()
+        assert "export parity" in page
+        assert "reject" in page
+        assert f"of {TOPICS} queries, 0 allowed" in page
+
+
+def test_what_was_measured_is_on_record(tmp_path: Path, dataset: Path) -> None:
+    report = run(tmp_path, dataset)
+
+    serving = record(tmp_path)["serving"]
+    assert serving["index_recall"] == 1.0
+    assert serving["index_queries"] == serving["parity_queries"] == TOPICS
+    assert 0 < serving["latency_p50_ms"] <= serving["latency_p99_ms"] < 10_000
+    assert report.as_metrics()["gate/latency_p99_ms"] == serving["latency_p99_ms"]
+
+
+def test_the_worst_queries_are_listed_with_both_results(tmp_path: Path, dataset: Path) -> None:
+    settings = CONFIG.model_copy(
+        update={"worst_queries": 3, "regression_margin": 0.1, "max_regressions": 2}
+    )
+    report = run(tmp_path, dataset, candidate=0.9, settings=settings)
+
+    gate = record(tmp_path)
+    table = pd.read_parquet(tmp_path / "gate" / "per_query.parquet")
+    sides = table.pivot(index="query_id", columns="system", values="ndcg_at_10")
+    loss = (sides["candidate"] - sides["text_only"]).sort_values()
+    assert [query["gain"] for query in gate["worst_queries"]] == pytest.approx(loss.iloc[:3])
+    worst = gate["worst_queries"][0]
+    assert worst["reference"] == pytest.approx(sides.loc[worst["query_id"], "text_only"])
+    assert [len(products) for products in worst["products"].values()] == [5, 5]
+    regressed = int((loss < -0.1).sum())
+    assert regressed > 2
+    (reason,) = (reason for reason in report.reasons if reason.rule == "regressions")
+    assert (reason.passed, reason.otherwise) == (False, "hold")
+    assert f"{regressed} of {TOPICS} queries lose more than 0.1" in reason.detail
+    text = (tmp_path / "gate" / "gate.md").read_text()
+    assert text.count("&lt;script>alert('x')&lt;/script> &") >= 3
+
+
+def test_the_short_report_trusts_no_title_and_no_query(tmp_path: Path, dataset: Path) -> None:
+    run(tmp_path, dataset, candidate=0.9)
+
+    text = (tmp_path / "gate" / "gate.md").read_text()
+    assert text.startswith("# Gate: ")
+    assert "<script" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert all(line.endswith("|") for line in rows)
+
+
 def test_the_champions_own_encoder_is_held(tmp_path: Path, dataset: Path) -> None:
     champion = write_release(tmp_path / "champion", noise=0.1)
 
@@ -246,7 +415,7 @@ def test_the_run_holds_settings_history_lineage_and_the_report(
 
     logged = tracker.runs[report.run_id]
     assert record(tmp_path)["mlflow_run_id"] == report.run_id
-    assert seen == [{"gate.json", "per_query.parquet", "report.html"}]
+    assert seen == [{"gate.json", "gate.md", "per_query.parquet", "report.html"}]
     assert logged.params["training.d.e"] == 2
     assert logged.params["gate.primary_metric"] == "ndcg_at_10"
     assert logged.history == [{"stage": "fusion", "epoch": 1, "loss": 0.5}]
@@ -294,7 +463,9 @@ def test_the_step_can_be_run_again_but_replaces_nothing_foreign(
     tmp_path: Path, dataset: Path
 ) -> None:
     first = run(tmp_path, dataset)
-    assert run(tmp_path, dataset).as_metrics() == first.as_metrics()
+    again = run(tmp_path, dataset)
+    timed = {"gate/latency_p50_ms", "gate/latency_p99_ms"}
+    assert {name for name, value in again.metrics.items() if value != first.metrics[name]} <= timed
 
     (tmp_path / "gate" / "gate.json").unlink()
     with pytest.raises(ArtifactError, match="exists already"):

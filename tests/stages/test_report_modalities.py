@@ -10,25 +10,32 @@ import pytest
 
 from mmr import stages
 from mmr.config.gate import GateConfig
+from mmr.config.index import IndexConfig
 from mmr.config.model import FusionKind
 from mmr.data.dataset import Dataset
 from mmr.evaluation.metrics import relevant_judgements
 from mmr.stages.embedding import ProductTower, embed_queries
 from mmr.tracking import InMemoryTracking
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the ONNX exporter
+
 Untrained = Callable[[FusionKind], Path]
 CONFIG = GateConfig(resamples=199, report_examples=3, min_slice_queries=1)
 
 
 def run_gate(candidate: Path, text_only: Path, dataset: Path, tmp_path: Path) -> tuple[dict, str]:
+    vectors, cache = tmp_path / "vectors", tmp_path / "cache"
+    stages.embed_catalogue(dataset=dataset, model=candidate, out=vectors, cache=cache)
+    stages.build_index(vectors=vectors, out=tmp_path / "index", settings=IndexConfig())
     stages.evaluate_gate(
         dataset=dataset,
         candidate=candidate,
         baseline=text_only,
+        index=tmp_path / "index",
         champion=None,
         out=tmp_path / "gate",
         settings=CONFIG,
-        cache=tmp_path / "cache",
+        cache=cache,
         tracker=InMemoryTracking(),
     )
     record = json.loads((tmp_path / "gate" / "gate.json").read_text())
