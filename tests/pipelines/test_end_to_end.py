@@ -29,6 +29,8 @@ BEFORE_THE_GATE = (
     "finetune_vision",
     "align_queries",
     "train_fusion",
+    "embed_catalogue",
+    "build_index",
 )
 # The baseline hardly learns, so that a minute of training is enough to be better than it and the
 # way through the gate can be tested; what a gain is worth is the business of other tests.
