@@ -149,12 +149,20 @@ def _settings(preset: str, seed: int | None) -> RunSettings:
 
 
 def _cache(workspace: Path) -> Path:
+    from mmr.training.processes import is_main, wait_for_all
     from mmr.workspace import Workspace
 
-    return Workspace.open(workspace, create=True).cache
+    if is_main():
+        Workspace.open(workspace, create=True)
+    wait_for_all()
+    return Workspace.open(workspace).cache
 
 
 def _show(report: StageReport) -> None:
+    from mmr.training.processes import is_main
+
+    if not is_main():
+        return
     how = "kept from before" if report.reused else f"{report.steps} steps"
     typer.echo(
         f"{report.stage}: validation NDCG@10 {report.validation_ndcg_at_10:.4f} at step "

@@ -133,8 +133,8 @@ class Retriever(nn.Module):
 
     def with_images(self) -> None:
         """Adds an image tower with fresh weights to a text-only retriever."""
-        self.image_encoder = new_image_encoder(self.settings.vision)
-        self.image_head = self._image_head(self.image_encoder)
+        self.image_encoder = new_image_encoder(self.settings.vision).to(self.device)
+        self.image_head = self._image_head(self.image_encoder).to(self.device)
 
     def with_fusion(self, kind: FusionKind) -> None:
         """Replaces the fusion by a fresh one."""

@@ -13,6 +13,7 @@ from mmr.stages.image_towers import ImageStageData
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.loop import FitResult
 from mmr.training.objectives import AlignObjective
+from mmr.training.processes import accelerator
 
 
 def align_queries(
@@ -35,7 +36,7 @@ def align_queries(
 def _train(
     dataset: Dataset, run: StageRun, settings: AlignStageSettings, vision: Path
 ) -> tuple[Retriever, FitResult]:
-    retriever = load_retriever(vision)
+    retriever = load_retriever(vision).to(accelerator().device)
     retriever.with_fusion(FusionKind.MEAN)
     data = ImageStageData.open(dataset, retriever, cache=run.cache)
     objective = AlignObjective(retriever, data.inputs, settings)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 
 from mmr.atomic import new_file
@@ -19,6 +20,7 @@ from mmr.models.vision import ImageEncoder
 from mmr.progress import progress_bar
 from mmr.training.data import Catalogue
 from mmr.training.encoding import load_pixels
+from mmr.training.processes import accelerator
 from mmr.types import Int64Array
 
 _TEXT_BATCH = 256
@@ -56,10 +58,10 @@ def _kept_text(
     encoder: TextEncoder, texts: list[str], max_tokens: int, *, cache: Path, exact: bool
 ) -> Tensor:
     key = sha256_json([module_hash(encoder), encoder.pooling, max_tokens, exact, texts])
-    device = next(encoder.parameters()).device
+    home, device = next(encoder.parameters()).device, accelerator().device
 
     def compute() -> Tensor:
-        encoder.eval()
+        encoder.to(device).eval()
         features = torch.zeros(len(texts), encoder.hidden)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # little padding
         with progress_bar("encode texts", len(texts)) as bar:
@@ -70,9 +72,10 @@ def _kept_text(
                     encoded = pooled_features(encoder, batch, max_tokens=max_tokens, device=device)
                 features[rows] = encoded.cpu()
                 bar.advance(len(rows))
+        encoder.to(home)
         return features
 
-    return _kept(cache / "text-features" / f"{key[:32]}.npy", compute).to(device)
+    return _kept(cache / "text-features" / f"{key[:32]}.npy", compute).to(home)
 
 
 def image_features(retriever: Retriever, catalogue: Catalogue, *, cache: Path) -> Tensor:
@@ -84,7 +87,10 @@ def image_features(retriever: Retriever, catalogue: Catalogue, *, cache: Path) -
     rows = np.arange(len(catalogue), dtype=np.int64)
 
     def compute() -> Tensor:
-        return encoded_images(encoder, catalogue, rows, device=retriever.device, show=True).cpu()
+        encoder.to(device := accelerator().device)
+        features = encoded_images(encoder, catalogue, rows, device=device, show=True).cpu()
+        encoder.to(retriever.device)
+        return features
 
     return _kept(cache / "image-features" / f"{key[:32]}.npy", compute).to(retriever.device)
 
@@ -119,8 +125,12 @@ def encoded_images(
 
 
 def _kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
+    """Features that are kept, or are computed now by one of the processes that want them."""
     if not path.is_file():
-        features = compute()
-        with new_file(path) as scratch, scratch.open("wb") as file:
-            np.save(file, features.numpy())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            if not path.is_file():
+                features = compute()
+                with new_file(path) as scratch, scratch.open("wb") as file:
+                    np.save(file, features.numpy())
     return torch.from_numpy(np.load(path))

@@ -14,6 +14,7 @@ from mmr.stages.image_towers import ImageStageData
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.loop import FitResult
 from mmr.training.objectives import VisionObjective
+from mmr.training.processes import accelerator
 
 
 def finetune_vision(
@@ -37,7 +38,7 @@ def _train(
     dataset: Dataset, run: StageRun, settings: VisionStageSettings, text_only: Path
 ) -> tuple[Retriever, FitResult]:
     torch.manual_seed(settings.seed)
-    retriever = load_retriever(text_only)
+    retriever = load_retriever(text_only).to(accelerator().device)
     text = retriever.settings.text  # as the parent was built
     retriever.settings = settings.model.model_copy(update={"text": text})
     retriever.with_images()

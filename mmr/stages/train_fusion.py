@@ -17,6 +17,7 @@ from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.fusion_objective import FusionObjective
 from mmr.training.loop import FitResult
 from mmr.training.objectives import TrainingInputs
+from mmr.training.processes import accelerator
 from mmr.training.text_source import KeptText
 
 _BLOCK = 8_192
@@ -43,7 +44,7 @@ def _train(
     dataset: Dataset, run: StageRun, settings: FusionStageSettings, aligned: Path
 ) -> tuple[Retriever, FitResult]:
     torch.manual_seed(settings.seed)
-    retriever = load_retriever(aligned)
+    retriever = load_retriever(aligned).to(accelerator().device)
     retriever.with_fusion(settings.stage.kind)
     catalogue = open_catalogue(dataset, vision=retriever.settings.vision, cache=run.cache)
     judged = open_judged(dataset, "train")
@@ -56,8 +57,8 @@ def _train(
     objective = FusionObjective(
         retriever, TrainingInputs(catalogue, judged, text), images, settings, tokens=tokens
     )
-    has_text = torch.from_numpy(catalogue.has_text)
-    has_image = torch.from_numpy(catalogue.has_image)
+    has_text = torch.from_numpy(catalogue.has_text).to(retriever.device)
+    has_image = torch.from_numpy(catalogue.has_image).to(retriever.device)
 
     def validate() -> float:
         fused = [

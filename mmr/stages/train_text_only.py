@@ -14,6 +14,7 @@ from mmr.stages.training_data import open_catalogue, open_judged, validation_sco
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.loop import FitResult
 from mmr.training.objectives import TextOnlyObjective, TrainingInputs
+from mmr.training.processes import accelerator
 from mmr.training.text_source import KeptText, LearningText, TextSource
 
 
@@ -38,7 +39,7 @@ def _train(
 ) -> tuple[Retriever, FitResult]:
     torch.manual_seed(settings.seed)
     loop = settings.stage.loop
-    retriever = new_text_retriever(settings.model)
+    retriever = new_text_retriever(settings.model).to(accelerator().device)
     catalogue = open_catalogue(dataset, vision=None, cache=run.cache)
     judged = open_judged(dataset, "train")
     scorer = validation_scorer(dataset)
@@ -63,8 +64,8 @@ def _train(
         queries = query_features(retriever, scorer.queries, cache=run.cache)
         products = product_features(retriever, catalogue.texts, cache=run.cache)
         return scorer.score(
-            retriever.query_head(queries).float().numpy(),
-            retriever.text_head(products).float().numpy(),
+            retriever.query_head(queries).float().cpu().numpy(),
+            retriever.text_head(products).float().cpu().numpy(),
         )
 
     result = train_parts(

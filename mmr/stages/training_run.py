@@ -24,6 +24,7 @@ from mmr.models.retriever import Retriever
 from mmr.models.storage import save_retriever
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.training.loop import FitResult, Objective, fit
+from mmr.training.processes import is_main, wait_for_all
 
 
 @dataclass(frozen=True)
@@ -97,17 +98,23 @@ class StageRun:
         return self.cache / "checkpoints" / f"{self.key}.pt"
 
     def complete(self, out: Path, train: Callable[[], tuple[Retriever, FitResult]]) -> StageReport:
-        """Trains unless the same result is kept already; `out` becomes the model directory."""
+        """Trains unless the same result is kept already; `out` becomes the model directory.
+
+        Of several processes that train as one, the main process alone writes.
+        """
         start = time.monotonic()
         kept = self.cache / "models" / self.key
         reused = kept.is_dir()
         if not reused:
             retriever, result = train()
-            with new_directory(kept) as scratch:
-                save_retriever(retriever, scratch, training=self._training(result))
-            self.checkpoint.unlink(missing_ok=True)
-        with new_directory(out, replace=True) as scratch:
-            shutil.copytree(kept, scratch, copy_function=_link, dirs_exist_ok=True)
+            if is_main():
+                with new_directory(kept) as scratch:
+                    save_retriever(retriever, scratch, training=self._training(result))
+                self.checkpoint.unlink(missing_ok=True)
+        if is_main():
+            with new_directory(out, replace=True) as scratch:
+                shutil.copytree(kept, scratch, copy_function=_link, dirs_exist_ok=True)
+        wait_for_all()
         record = json.loads((kept / "training.json").read_text(encoding="utf-8"))
         return StageReport(
             stage=self.stage,

@@ -217,7 +217,8 @@ def _rate(step: int, settings: LoopSettings) -> float:
 
 
 def _step_seed(seed: int, step: int) -> int:
-    return (seed * 1_000_003 + step + (process_index() << 40)) % (2**63)
+    # the generator takes 32 bits; no run has so many steps that processes would share numbers
+    return (seed * 1_000_003 + step + 97_003_001 * process_index()) % (2**63)
 
 
 def _validated(model: nn.Module, validate: Callable[[], float]) -> float:

@@ -46,12 +46,12 @@ def accelerator() -> Accelerator:
 
 def process_count() -> int:
     """Processes that train together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return int(accelerator().num_processes)
 
 
 def process_index() -> int:
     """This process's number, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return int(accelerator().process_index)
 
 
 def is_main() -> bool:
