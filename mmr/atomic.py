@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from mmr.errors import ArtifactError
 
@@ -87,6 +89,21 @@ def new_file(path: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
         raise
     fsync_path(path.parent)
+
+
+def make_once(path: Path, make: Callable[[], object]) -> None:
+    """Makes a kept result unless it is there; of several processes one does, the others wait.
+
+    Args:
+        path: The file or directory that `make` writes, whole.
+        make: Writes it.
+    """
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        if not path.exists():
+            make()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,9 +15,9 @@ import weakref
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
+from mmr.atomic import make_once
 from mmr.data.dataset import Dataset
 from mmr.data.decoding import HAS_IMAGE, PIXELS, decode_all
 from mmr.errors import CorruptArtifactError
@@ -98,10 +98,6 @@ def decoded_pixels(
         `(products,)` bool.
     """
     entry = cache / "pixels" / f"{dataset.manifest.content_hash[:24]}-{height}x{width}"
-    if not entry.is_dir():
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(entry.with_name(f".{entry.name}.lock")):
-            if not entry.is_dir():
-                decode_all(dataset, entry, height=height, width=width)
+    make_once(entry, lambda: decode_all(dataset, entry, height=height, width=width))
     store = PixelStore(entry / PIXELS, (len(dataset), height, width, 3))
     return store, np.fromfile(entry / HAS_IMAGE, dtype=np.bool_)

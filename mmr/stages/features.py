@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
-from mmr.atomic import new_file
+from mmr.atomic import make_once, new_file
 from mmr.hashing import sha256_json
 from mmr.models.precision import bf16_autocast
 from mmr.models.retriever import Retriever
@@ -126,11 +125,11 @@ def encoded_images(
 
 def _kept(path: Path, compute: Callable[[], Tensor]) -> Tensor:
     """Features that are kept, or are computed now by one of the processes that want them."""
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            if not path.is_file():
-                features = compute()
-                with new_file(path) as scratch, scratch.open("wb") as file:
-                    np.save(file, features.numpy())
+
+    def make() -> None:
+        features = compute()
+        with new_file(path) as scratch, scratch.open("wb") as file:
+            np.save(file, features.numpy())
+
+    make_once(path, make)
     return torch.from_numpy(np.load(path))

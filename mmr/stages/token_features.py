@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mmr.atomic import new_directory
+from mmr.atomic import make_once, new_directory
 from mmr.hashing import sha256_json
 from mmr.models.precision import bf16_autocast
 from mmr.models.retriever import Retriever
@@ -69,10 +69,10 @@ def _text_tokens(
             states = encoder.token_states(tokens["input_ids"].to(device), mask.to(device))
             yield states[:, :count], mask.sum(1)
 
-    if not entry.is_dir():
-        with new_directory(entry) as scratch:
-            shape = (len(texts), count, encoder.state_channels)
-            _write(scratch, shape, blocks, device=device, title="encode text tokens")
+    shape = (len(texts), count, encoder.state_channels)
+    make_once(
+        entry, lambda: _write(entry, shape, blocks, device=device, title="encode text tokens")
+    )
     return np.load(entry / "states.npy", mmap_mode="r"), np.load(entry / "lengths.npy")
 
 
@@ -91,10 +91,10 @@ def _image_cells(
             cells = encoder.cell_states(pixels, side=side)
             yield cells, torch.full((len(cells),), cells.shape[1])
 
-    if not entry.is_dir():
-        with new_directory(entry) as scratch:
-            shape = (len(catalogue), side**2, encoder.state_channels)
-            _write(scratch, shape, blocks, device=device, title="encode image cells")
+    shape = (len(catalogue), side**2, encoder.state_channels)
+    make_once(
+        entry, lambda: _write(entry, shape, blocks, device=device, title="encode image cells")
+    )
     states: NDArray[np.float16] = np.load(entry / "states.npy", mmap_mode="r")
     return states
 
@@ -108,7 +108,19 @@ def _write(
     device: torch.device,
     title: str,
 ) -> None:
-    """Fills `states.npy` and `lengths.npy` block by block; shorter rows end in zeros."""
+    """Writes `states.npy` and `lengths.npy` block by block; shorter rows end in zeros."""
+    with new_directory(out) as scratch:
+        _fill(scratch, shape, blocks, device=device, title=title)
+
+
+def _fill(
+    out: Path,
+    shape: tuple[int, int, int],
+    blocks: Callable[[], Iterator[tuple[Tensor, Tensor]]],
+    *,
+    device: torch.device,
+    title: str,
+) -> None:
     states = np.lib.format.open_memmap(out / "states.npy", "w+", dtype=np.float16, shape=shape)
     lengths = np.zeros(shape[0], dtype=np.int64)
     start = 0

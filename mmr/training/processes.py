@@ -20,6 +20,7 @@ In one process every function here leaves its input as it is.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -27,11 +28,13 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from torch import Tensor, nn
 
 from mmr.errors import ConfigError
 from mmr.types import Int64Array
 
+_PATIENCE = timedelta(hours=2)  # how long the others wait while the main process validates
 _BUCKET_BYTES = 64 * 2**20  # gradients are averaged in messages of about this size
 
 
@@ -41,7 +44,11 @@ def accelerator() -> Accelerator:
 
     It is there once; the first call joins the processes.
     """
-    return Accelerator(cpu=not torch.cuda.is_available(), mixed_precision="no")
+    return Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision="no",
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+    )
 
 
 def process_count() -> int:
