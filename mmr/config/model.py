@@ -42,6 +42,10 @@ class TextSettings(Settings):
         description="Queries get a copy of the backbone of their own, as in MAKE, which learns by "
         "itself where the backbone learns.",
     )
+    words: bool = Field(
+        True,
+        description="Beside the backbone, a learnt vector for each word piece that the shop uses.",
+    )
     query_prefix: str = Field("", description="Put before each query (E5: `query: `).")
     product_prefix: str = Field("", description="Put before each product text.")
     max_query_tokens: PositiveInt = Field(32, description="Longer queries are cut.")

@@ -55,6 +55,9 @@ class TextOnlyStage(Settings):
 
     loop: LoopSettings = LoopSettings()
     batch: QueryBatchSettings = QueryBatchSettings()
+    word_learning_rate: float = Field(
+        3e-3, ge=0, description="Peak rate of the word vectors; 0 keeps them as they are."
+    )
 
 
 class AlignStage(Settings):
@@ -68,6 +71,9 @@ class AlignStage(Settings):
     text_learning_rate: float = Field(
         0.0, ge=0, description="Peak rate of query head and text head; 0 keeps them as they are."
     )
+    word_learning_rate: float = Field(
+        0.0, ge=0, description="Peak rate of the word vectors; 0 keeps them as they are."
+    )
     augment: bool = True
 
 
@@ -80,6 +86,9 @@ class FusionStage(Settings):
     auxiliary_weight: float = Field(0.25, ge=0, description="Weight of stage B's losses.")
     text_learning_rate: float = Field(
         0.0, ge=0, description="Peak rate of query head and text head; 0 keeps them as they are."
+    )
+    word_learning_rate: float = Field(
+        0.0, ge=0, description="Peak rate of the word vectors; 0 keeps them as they are."
     )
     text_dropout: float = Field(0.1, ge=0, lt=1, description="Share of products shown textless.")
     image_dropout: float = Field(0.1, ge=0, lt=1, description="Share shown without their image.")
@@ -95,6 +104,9 @@ class EndToEndStage(Settings):
     kind: FusionKind = FusionKind.BILINEAR_EXPERTS
     loop: LoopSettings = Field(LoopSettings(), description="Its rates are the image tower's.")
     text_learning_rate: float = Field(4e-4, gt=0, description="Of query head and text head.")
+    word_learning_rate: float = Field(
+        3e-3, ge=0, description="Peak rate of the word vectors; 0 keeps them as they are."
+    )
     fusion_learning_rate: float = Field(5e-4, gt=0, description="Of the fusion.")
     batch: QueryBatchSettings = QueryBatchSettings(queries=64, positives=3, negatives=64)
     auxiliary_weight: float = Field(

@@ -20,6 +20,7 @@ class _QueryTower(nn.Module):
     def __init__(self, retriever: Retriever) -> None:
         super().__init__()
         self.encoder = retriever.query_encoder
+        self.words = retriever.words  # the head looks them up; the exporter wants to own them
         self.head = retriever.query_head
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

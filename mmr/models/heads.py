@@ -51,6 +51,47 @@ class ProjectionHead(nn.Module):
         return projected
 
 
+class TextHead(ProjectionHead):
+    """A projection head that may add the shop's own word vectors.
+
+    Args:
+        features: Pooled channels of the text backbone.
+        dim: Channels out.
+        hidden: Channels of the residual network.
+        dropout: Share of its hidden channels dropped in training.
+        words: Maps word pieces `(batch, tokens)` to `(batch, dim)`; None leaves them out. Query
+            head and text head share it, so it is the retriever's part and not the head's.
+
+    Shape:
+        - input: `(batch, features)`, or `(batch, features + tokens)` with the word pieces behind.
+        - output: `(batch, dim)`, unit length.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        dim: int,
+        *,
+        hidden: int,
+        dropout: float,
+        words: nn.Module | None = None,
+    ) -> None:
+        super().__init__(features, dim, hidden=hidden, dropout=dropout)
+        self.features = features
+        self.look_up(words)
+
+    def look_up(self, words: nn.Module | None) -> None:
+        """Sets the word vectors that are added from now on."""
+        self._words = (words,)  # in a tuple, or it would be registered twice
+
+    def forward(self, features: Tensor) -> Tensor:
+        projected = self.project(features[:, : self.features])
+        words = self._words[0]
+        if words is not None and features.shape[1] > self.features:
+            projected = projected + words(features[:, self.features :].long())
+        return F.normalize(projected, dim=-1)
+
+
 class ImageHead(ProjectionHead):
     """A projection head with a path of its own for colour.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from mmr.config.model import FusionKind, ModelSettings
 from mmr.models.fusion import new_fusion
 from mmr.models.fusion_base import Fusion, ProductTokens, TokenChannels
-from mmr.models.heads import ImageHead, ProjectionHead
+from mmr.models.heads import ImageHead, TextHead
 from mmr.models.text import TextEncoder, pretrained_text_encoder
 from mmr.models.vision import ImageEncoder, new_image_encoder
+from mmr.models.words import WordTable
 
 
 class Retriever(nn.Module):
@@ -30,6 +32,7 @@ class Retriever(nn.Module):
         image_encoder: The vision backbone; None in a text-only retriever.
         fusion: Text and image embedding to product embedding.
         kind: The fusion's kind, for storing.
+        words: Vectors of the shop's word pieces, shared by both towers; None leaves them out.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Retriever(nn.Module):
         fusion: Fusion,
         kind: FusionKind,
         own_query_encoder: TextEncoder | None = None,
+        words: WordTable | None = None,
     ) -> None:
         super().__init__()
         self.settings = settings
@@ -48,17 +52,19 @@ class Retriever(nn.Module):
         self.text_encoder = text_encoder
         self.own_query_encoder = own_query_encoder
         self.image_encoder = image_encoder
+        self.words = words
         self.query_head = self._text_head()
         self.text_head = self._text_head()
         self.image_head = self._image_head(image_encoder) if image_encoder else None
         self.fusion = fusion
 
-    def _text_head(self) -> ProjectionHead:
-        return ProjectionHead(
+    def _text_head(self) -> TextHead:
+        return TextHead(
             self.text_encoder.hidden,
             self.settings.dim,
             hidden=self.settings.head_hidden,
             dropout=self.settings.dropout,
+            words=self.words,
         )
 
     def _image_head(self, encoder: ImageEncoder) -> ImageHead:
@@ -130,6 +136,19 @@ class Retriever(nn.Module):
         if image_features is not None and self.image_head is not None:
             image = self.image_head(image_features)
         return text, image
+
+    def with_words(self, texts: Sequence[str]) -> None:
+        """Gives each word piece of some texts a vector of its own, which starts at zero."""
+        self.words = WordTable.of_shop(self.text_encoder, texts, dim=self.dim).to(self.device)
+        for head in (self.query_head, self.text_head):
+            head.look_up(self.words)
+
+    def text_parts(self, *, rate: float, word_rate: float) -> dict[nn.Module, float]:
+        """What learns of the text side above the backbone, with its learning rates."""
+        parts: dict[nn.Module, float] = {self.query_head: rate, self.text_head: rate}
+        if self.words is not None:
+            parts[self.words] = word_rate
+        return parts
 
     def with_images(self) -> None:
         """Adds an image tower with fresh weights to a text-only retriever."""

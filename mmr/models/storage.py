@@ -25,8 +25,9 @@ from mmr.models.fusion import new_fusion
 from mmr.models.retriever import Retriever, token_channels
 from mmr.models.text import save_text_shape, stored_text_encoder
 from mmr.models.vision import save_image_shape, stored_image_encoder
+from mmr.models.words import WordTable
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: word vectors
 
 
 def save_retriever(retriever: Retriever, model: Path, *, training: dict[str, Any]) -> None:
@@ -51,6 +52,7 @@ def save_retriever(retriever: Retriever, model: Path, *, training: dict[str, Any
             "format_version": FORMAT_VERSION,
             "fusion": retriever.kind.value,
             "model": retriever.settings.model_dump(mode="json"),
+            "words": retriever.words.pieces if retriever.words is not None else None,
         },
     )
     write_json(model / "training.json", training)
@@ -64,7 +66,7 @@ def load_retriever(model: Path) -> Retriever:
         CorruptArtifactError: Its files are damaged.
     """
     encoder = model / "encoder"
-    kind, settings = _read_architecture(encoder / "architecture.json")
+    kind, settings, pieces = _read_architecture(encoder / "architecture.json")
     vision = encoder / "vision"
     text_encoder = stored_text_encoder(encoder / "text", settings.text)
     image_encoder = stored_image_encoder(vision, settings.vision) if vision.is_dir() else None
@@ -79,6 +81,11 @@ def load_retriever(model: Path) -> Retriever:
         image_encoder=image_encoder,
         fusion=new_fusion(kind, settings, token_channels(text_encoder, image_encoder)),
         kind=kind,
+        words=(
+            None
+            if pieces is None
+            else WordTable(vocabulary=len(text_encoder.tokenizer), pieces=pieces, dim=settings.dim)
+        ),
     )
     weights = encoder / "weights.safetensors"
     try:
@@ -90,7 +97,7 @@ def load_retriever(model: Path) -> Retriever:
     return retriever.eval()
 
 
-def _read_architecture(file: Path) -> tuple[FusionKind, ModelSettings]:
+def _read_architecture(file: Path) -> tuple[FusionKind, ModelSettings, int | None]:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -105,6 +112,7 @@ def _read_architecture(file: Path) -> tuple[FusionKind, ModelSettings]:
             f"{FORMAT_VERSION}. Train again with this mmr, or use the one that wrote it."
         )
     try:
-        return FusionKind(stored["fusion"]), ModelSettings.model_validate(stored["model"])
+        settings = ModelSettings.model_validate(stored["model"])
+        return FusionKind(stored["fusion"]), settings, stored["words"]
     except (KeyError, ValueError, ValidationError) as error:
         raise CorruptArtifactError(f"{file} is damaged ({error}). Train again.") from error

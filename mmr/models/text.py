@@ -25,22 +25,42 @@ class TextEncoder(nn.Module):
         backbone: A Hugging Face text model with `last_hidden_state`.
         tokenizer: Its fast tokenizer.
         pooling: `mean` over the tokens that are no padding, or the first token (`cls`).
+        with_pieces: Whether the word pieces themselves follow the pooled channels, for heads that
+            look them up (`mmr.models.words`).
 
     Shape:
         - input_ids, attention_mask: `(batch, tokens)`, int64.
-        - output: `(batch, hidden)`.
+        - output: `(batch, hidden)`, or `(batch, hidden + tokens)` with the word pieces as float32.
     """
 
     def __init__(
-        self, backbone: nn.Module, tokenizer: PreTrainedTokenizerBase, *, pooling: str
+        self,
+        backbone: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        pooling: str,
+        with_pieces: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.pooling = pooling
+        self.with_pieces = with_pieces
         self.hidden: int = backbone.config.hidden_size  # type: ignore[union-attr,assignment]
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        pooled = self._pooled(input_ids, attention_mask)
+        if not self.with_pieces:
+            return pooled
+        return torch.cat([pooled.float(), input_ids.float()], dim=1)  # exact below 2^24
+
+    def empty_features(self, texts: int, *, tokens: int) -> Tensor:
+        """Room for the output of so many texts, each padded to so many tokens."""
+        features = torch.zeros(texts, self.hidden + (tokens if self.with_pieces else 0))
+        features[:, self.hidden :] = float(self.tokenizer.pad_token_id or 0)
+        return features
+
+    def _pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         states = self.token_states(input_ids, attention_mask)
         if self.pooling == "cls":
             return states[:, 0]
@@ -95,14 +115,14 @@ def pretrained_text_encoder(settings: TextSettings) -> TextEncoder:
             f"The text backbone {location} cannot be loaded ({error}). Set model.text.backbone to "
             "`minilm`, to a checkpoint directory, or to a hub model that this machine can reach."
         ) from error
-    return TextEncoder(backbone, tokenizer, pooling=settings.pooling)
+    return TextEncoder(backbone, tokenizer, pooling=settings.pooling, with_pieces=settings.words)
 
 
 def stored_text_encoder(directory: Path, settings: TextSettings) -> TextEncoder:
     """Builds the text encoder of a stored model: its shape and tokenizer, not yet its weights."""
     backbone = AutoModel.from_config(AutoConfig.from_pretrained(directory))
     tokenizer = AutoTokenizer.from_pretrained(directory)
-    return TextEncoder(backbone, tokenizer, pooling=settings.pooling)
+    return TextEncoder(backbone, tokenizer, pooling=settings.pooling, with_pieces=settings.words)
 
 
 def save_text_shape(encoder: TextEncoder, directory: Path) -> None:

@@ -51,8 +51,9 @@ def _train(
         parts={
             encoder: stage.loop.backbone_learning_rate,
             head: stage.loop.learning_rate,
-            retriever.query_head: stage.text_learning_rate,
-            retriever.text_head: stage.text_learning_rate,
+            **retriever.text_parts(
+                rate=stage.text_learning_rate, word_rate=stage.word_learning_rate
+            ),
             objective.scale: stage.loop.learning_rate,
         },
         validate=lambda: data.score_mean(retriever),

@@ -56,12 +56,14 @@ def product_features(retriever: Retriever, texts: Sequence[str], *, cache: Path)
 def _kept_text(
     encoder: TextEncoder, texts: list[str], max_tokens: int, *, cache: Path, exact: bool
 ) -> Tensor:
-    key = sha256_json([module_hash(encoder), encoder.pooling, max_tokens, exact, texts])
+    key = sha256_json(
+        [module_hash(encoder), encoder.pooling, encoder.with_pieces, max_tokens, exact, texts]
+    )
     home, device = next(encoder.parameters()).device, accelerator().device
 
     def compute() -> Tensor:
         encoder.to(device).eval()
-        features = torch.zeros(len(texts), encoder.hidden)
+        features = encoder.empty_features(len(texts), tokens=max_tokens)
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))  # little padding
         with progress_bar("encode texts", len(texts)) as bar:
             for start in range(0, len(order), _TEXT_BATCH):
@@ -69,7 +71,7 @@ def _kept_text(
                 batch = [texts[row] for row in rows]
                 with bf16_autocast(device, enabled=not exact):
                     encoded = pooled_features(encoder, batch, max_tokens=max_tokens, device=device)
-                features[rows] = encoded.cpu()
+                features[rows, : encoded.shape[1]] = encoded.cpu()
                 bar.advance(len(rows))
         encoder.to(home)
         return features

@@ -42,6 +42,8 @@ def _train(
     retriever.with_images()
     retriever.with_fusion(settings.stage.kind)
     data = ImageStageData.open(dataset, retriever, cache=run.cache)
+    if settings.model.text.words:
+        retriever.with_words([*data.catalogue.texts, *data.inputs.judged.queries])
     objective = EndToEndObjective(retriever, data.inputs, settings)
     encoder, head = retriever.image_encoder, retriever.image_head
     if encoder is None or head is None:
@@ -56,8 +58,9 @@ def _train(
         parts={
             encoder: stage.loop.backbone_learning_rate if pretrained else rate,
             head: rate,
-            retriever.query_head: stage.text_learning_rate,
-            retriever.text_head: stage.text_learning_rate,
+            **retriever.text_parts(
+                rate=stage.text_learning_rate, word_rate=stage.word_learning_rate
+            ),
             retriever.fusion: stage.fusion_learning_rate,
             objective.scale: rate,
         },

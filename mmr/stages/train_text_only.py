@@ -43,6 +43,8 @@ def _train(
     catalogue = open_catalogue(dataset, vision=None, cache=run.cache)
     judged = open_judged(dataset, "train")
     scorer = validation_scorer(dataset)
+    if settings.model.text.words:
+        retriever.with_words([*catalogue.texts, *judged.queries])
     learning = loop.backbone_learning_rate > 0
     text: TextSource
     if learning:
@@ -73,8 +75,9 @@ def _train(
         objective,
         scale=objective.scale,
         parts={
-            retriever.query_head: loop.learning_rate,
-            retriever.text_head: loop.learning_rate,
+            **retriever.text_parts(
+                rate=loop.learning_rate, word_rate=settings.stage.word_learning_rate
+            ),
             retriever.text_encoder: loop.backbone_learning_rate,
             retriever.query_encoder: loop.backbone_learning_rate,  # the same, unless of its own
             objective.scale: loop.learning_rate,
