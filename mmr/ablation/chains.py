@@ -28,7 +28,7 @@ class Link:
         step: Which stage.
         settings: All that decides it beside parent and dataset.
         parent: The link before it; None at the start.
-        samples_of: Links whose photographs it may process as well; None without such a budget.
+        samples_of: Links whose photographs it may process as well; empty without such a budget.
     """
 
     rung: str
@@ -36,7 +36,7 @@ class Link:
     step: Step
     settings: StageSettings
     parent: Link | None
-    samples_of: tuple[Link, ...] | None = None
+    samples_of: tuple[Link, ...] = ()
 
     @property
     def key(self) -> str:
@@ -46,7 +46,7 @@ class Link:
                 self.step,
                 self.settings.model_dump(mode="json"),
                 self.parent.key if self.parent else None,
-                [link.key for link in self.samples_of] if self.samples_of else None,
+                [link.key for link in self.samples_of],
             ]
         )[:32]
 
@@ -65,9 +65,7 @@ def chain_of(
     seeded = settings.model_copy(update={"seed": seed})
     links: list[Link] = []
     for step in rung.steps:
-        budget = None
-        if step is Step.END_TO_END and rung.samples_of is not None:
-            budget = chain_of(rungs[rung.samples_of], rungs, settings, seed)
+        budget = rung.samples_of if step is Step.END_TO_END else None
         links.append(
             Link(
                 rung=rung.name,
@@ -75,7 +73,7 @@ def chain_of(
                 step=step,
                 settings=step_settings(rung, step, seeded),
                 parent=links[-1] if links else None,
-                samples_of=budget,
+                samples_of=chain_of(rungs[budget], rungs, settings, seed) if budget else (),
             )
         )
     return tuple(links)
@@ -126,8 +124,7 @@ class ChainTrainer:
 
     def _link(self, link: Link) -> Trained:
         if link.key not in self._done:
-            if link.samples_of is not None:
-                self.train(link.samples_of)
+            self.train(link.samples_of)
             self._before(link)
             trained = self._trained(link)
             self._done[link.key] = trained
@@ -137,7 +134,7 @@ class ChainTrainer:
     def _trained(self, link: Link) -> Trained:
         dataset_hash = Dataset(self._dataset).manifest.content_hash
         out = self._cache / "ablation-models" / f"{link.key[:24]}-{dataset_hash[:12]}"
-        settings = self._budgeted(link)
+        settings = self._settings(link)
         report = self._run_stage(link, settings, out)
         return Trained(
             model=out,
@@ -164,12 +161,18 @@ class ChainTrainer:
             return stages.align_queries(vision=start, **common)
         return stages.train_fusion(aligned=start, **common)
 
-    def _budgeted(self, link: Link) -> StageSettings:
-        """Gives training end to end as many steps as make up the budget's photographs."""
+    def _settings(self, link: Link) -> StageSettings:
+        """A link's settings, with the steps that only trained models can tell."""
         settings = link.settings
-        if link.samples_of is None or not isinstance(settings, EndToEndStageSettings):
-            return settings
-        budget = sum(self._link(other).samples for other in link.samples_of)
+        if link.samples_of and isinstance(settings, EndToEndStageSettings):
+            return self._budgeted(settings, link.samples_of)
+        return settings
+
+    def _budgeted(
+        self, settings: EndToEndStageSettings, samples_of: Sequence[Link]
+    ) -> EndToEndStageSettings:
+        """Gives training end to end as many steps as make up the budget's photographs."""
+        budget = sum(self._link(other).samples for other in samples_of)
         a_step = image_samples(self._dataset, settings, steps=1)
         steps = max(1, round(budget / a_step))
         loop = settings.stage.loop.model_copy(update={"steps": steps, "patience": steps})

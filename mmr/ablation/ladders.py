@@ -76,7 +76,7 @@ def _fusion(settings: RunSettings) -> Sequence[Rung]:
 
 def _techniques(settings: RunSettings) -> Sequence[Rung]:
     preset = Rung("preset", "the preset", "as the preset has it", against="text-only")
-    return [TEXT_ONLY, preset, *technique_rungs(settings, against=preset.name)]
+    return [TEXT_ONLY, preset, *technique_rungs(settings, whole=preset.name, text=TEXT_ONLY.name)]
 
 
 def _vision_size(settings: RunSettings) -> Sequence[Rung]:

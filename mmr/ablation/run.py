@@ -226,10 +226,9 @@ class _Climb:
 
 
 def _due(chain: Sequence[Link]) -> Iterator[Link]:
-    """The links of a chain and those that its budget needs, in the order of their training."""
+    """The links of a chain and those that they need, in the order of their training."""
     for link in chain:
-        if link.samples_of is not None:
-            yield from _due(link.samples_of)
+        yield from _due(link.samples_of)
         yield link
 
 

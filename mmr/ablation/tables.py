@@ -61,12 +61,17 @@ def slice_values(record: Mapping[str, Any]) -> Table:
     ]
 
 
-def slice_gains(record: Mapping[str, Any]) -> Table:
-    """The gain of each rung in each slice over what it is compared with."""
+def slice_gains(record: Mapping[str, Any], *, over: str = "against") -> Table:
+    """The gain of each rung in each slice.
+
+    Args:
+        record: The results.
+        over: `against` for what the rung is compared with, `against_text_only` for the baseline.
+    """
     return _slice_titles(record), [
-        [rung["title"], *(gain(rung["against"]["slices"][name]) for name in record["slices"])]
+        [rung["title"], *(gain(rung[over]["slices"][name]) for name in record["slices"])]
         for rung in record["rungs"]
-        if rung["against"]
+        if rung[over]
     ]
 
 
@@ -91,6 +96,8 @@ def markdown(record: Mapping[str, Any]) -> str:
         markdown_table(*slice_values(record)) + "\n",
         f"Gain in {primary} by slice over what the rung is compared with:\n",
         markdown_table(*slice_gains(record)) + "\n",
+        f"Gain in {primary} by slice over the tuned text-only tower:\n",
+        markdown_table(*slice_gains(record, over="against_text_only")) + "\n",
         f"{order_line(record)}\n" if record["ascending"] else "",
         "\n".join(f"- **{rung['title']}**: {rung['description']}" for rung in record["rungs"]),
     ]

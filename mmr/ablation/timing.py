@@ -48,7 +48,7 @@ class RestTime:
             return f"about {_duration(known)} left"
         if not known:
             return "time left unknown"
-        return f"more than {_duration(known)} left, {' and '.join(unknown)} not timed yet"
+        return f"more than {_duration(known)} left, {', '.join(unknown)} not timed yet"
 
 
 def _duration(seconds: float) -> str:

@@ -188,7 +188,7 @@ def test_a_killed_ladder_goes_on_where_it_was(
         assert resumed["training"][0]["fingerprint"] == uninterrupted["training"][0]["fingerprint"]
 
 
-@pytest.mark.parametrize("ladder", ["fusion", "vision-size", "staging", "robustness"])
+@pytest.mark.parametrize("ladder", ["fusion", "vision-size", "staging", "robustness", "techniques"])
 def test_the_other_ladders_run_end_to_end(
     ladder: str, climbed: dict[str, Any], prepared: Path, settings: RunSettings
 ) -> None:

@@ -67,34 +67,53 @@ def test_the_fusion_ladder_holds_every_fusion_from_the_same_aligned_towers() -> 
     assert all(entry.own == ["train_fusion"] for entry in planned[2:])
 
 
+def _rungs(settings: RunSettings) -> dict[str, Rung]:
+    rungs = technique_rungs(settings, whole="preset", text="text-only")
+    return {rung.name: rung for rung in rungs}
+
+
 @pytest.mark.parametrize("preset", BASIC)
 @pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda technique: technique.name)
 def test_a_technique_changes_the_preset_in_the_stages_that_it_names(technique, preset: str) -> None:  # type: ignore[no-untyped-def]
     settings = load_settings(preset)
-    (rung,) = [r for r in technique_rungs(settings, against="preset") if r.name == technique.name]
-    plain = Rung("preset", "", "")
+    rung, plain = _rungs(settings)[technique.name], Rung("preset", "", "")
     changed = [
         step
-        for step in (Step.TEXT_ONLY, Step.VISION, Step.ALIGN, Step.FUSION)
+        for step in technique.steps
         if step_settings(rung, step, settings) != step_settings(plain, step, settings)
     ]
 
     assert changed, "the rung would measure the preset against itself"
     assert min(changed, key=list(Step).index) is technique.first
-    on, off = overridden(settings, technique.on), overridden(settings, technique.off)
-    assert on != off
 
 
 def test_a_technique_is_taken_away_where_the_preset_has_it_and_added_where_not() -> None:
     on = RunSettings()
     off = overridden(on, {"fusion.auxiliary_weight": 0.0})
 
-    def title(settings: RunSettings) -> str:
-        rungs = {rung.name: rung for rung in technique_rungs(settings, against="preset")}
-        return rungs["gradient-blending"].title
+    assert _rungs(on)["gradient-blending"].title == "− gradient-blending"
+    assert _rungs(off)["gradient-blending"].title == "+ gradient-blending"
 
-    assert title(on) == "− gradient-blending"
-    assert title(off) == "+ gradient-blending"
+
+def test_toggling_twice_leads_back() -> None:
+    settings = RunSettings()
+    for technique in TECHNIQUES:
+        rung = _rungs(settings)[technique.name]
+        if callable(technique.on):
+            continue
+        toggled = overridden(settings, rung.overrides)
+        back = _rungs(toggled)[technique.name]
+        assert back.title[0] != rung.title[0], technique.name
+
+
+def test_a_technique_of_the_text_towers_is_measured_on_them_alone() -> None:
+    planned = plan_ladder("techniques", RunSettings())
+    found = {entry.rung.name: entry for entry in planned}
+
+    assert found["graded-weights"].own == ["text_only"]
+    assert found["graded-weights"].rung.against == "text-only"
+    assert found["modality-dropout"].own == ["train_fusion"]
+    assert found["modality-dropout"].rung.against == "preset"
 
 
 def test_the_text_only_towers_are_shared_when_the_vision_network_changes() -> None:
