@@ -23,7 +23,7 @@ setup: $(VENV)/.installed $(TRITON_VENV)/.installed ## Create both virtual envir
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python $(PIP) install --quiet --constraint constraints.txt \
-		--editable '.[train,pipelines,tracking,quality,client,dev]'
+		--editable '.[train,pipelines,tracking,quality,client,ui,dev]'
 	touch $@
 
 # A server side of its own: the Triton wheel needs numpy < 2. It finds mmr by PYTHONPATH.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving import cli_deploy, cli_doctor
+from serving import cli_deploy, cli_doctor, cli_ui
 from serving.cli_options import DEFAULT_WORKSPACE, PortBaseOption, TritonVenvOption, WorkspaceOption
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def register(app: typer.Typer) -> None:
     cli_deploy.register(app)
     cli_doctor.register(app)
     app.command(epilog=_SEARCH_EXAMPLES)(search)
+    cli_ui.register(app)
 
 
 def serve(

@@ -21,9 +21,11 @@ HEAVY = (
     "numpy",
     "pandas",
     "pyarrow",
+    "starlette",
     "torch",
     "transformers",
     "tritonclient",
+    "uvicorn",
 )
 
 

@@ -38,7 +38,10 @@ MakeRelease = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def make_release(tmp_path_factory: pytest.TempPathFactory) -> MakeRelease:
-    """Writes a whole release; a seed gives an encoder of its own, and product ids `seed-row`."""
+    """Writes a whole release; a seed gives an encoder of its own, and product ids `seed-row`.
+
+    `products` replaces the table of products beside the vectors, row for row.
+    """
     root = tmp_path_factory.mktemp("releases")
 
     def make(
@@ -47,12 +50,13 @@ def make_release(tmp_path_factory: pytest.TempPathFactory) -> MakeRelease:
         releases: Path | None = None,
         golden_from: Path | None = None,
         index_from: Path | None = None,
+        products: pa.Table | None = None,
     ) -> Path:
         scratch = root / f"scratch-{seed}-{len(list(root.iterdir()))}"
         encoder = _write_encoder(scratch / "query_encoder", seed)
         index = index_from / "index" if index_from else None
         if index is None:
-            _write_index(scratch, encoder, seed)
+            _write_index(scratch, encoder, seed, products)
         else:
             os.symlink(index, scratch / "index")
         golden = (golden_from or scratch) / "golden.json"
@@ -126,6 +130,12 @@ def free_port_base(start: int = 20_000) -> int:
                 probe.close()
         return base
     raise RuntimeError("no three free ports in a row")
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], int]:
+    """Finds the first of three free ports in a row."""
+    return free_port_base
 
 
 @pytest.fixture(scope="session")
@@ -260,7 +270,9 @@ def _write_tokenizer(path: Path, vocabulary: list[str]) -> None:
     tokenizer.save(str(path))
 
 
-def _write_index(scratch: Path, encoder: OnnxQueryEncoder, seed: int) -> None:
+def _write_index(
+    scratch: Path, encoder: OnnxQueryEncoder, seed: int, products: pa.Table | None
+) -> None:
     vectors = scratch / "vectors"
     vectors.mkdir()
     np.save(vectors / "vectors.npy", encoder.encode(TITLES))
@@ -272,7 +284,7 @@ def _write_index(scratch: Path, encoder: OnnxQueryEncoder, seed: int) -> None:
             "has_image": [False] * len(TITLES),
         }
     )
-    pq.write_table(table, vectors / "products.parquet")
+    pq.write_table(products or table, vectors / "products.parquet")
     record = {
         "format_version": 1,
         "encoder_fingerprint": encoder.fingerprint,
