@@ -37,7 +37,7 @@ _TYPES = ("wardrobe", "table", "chair", "lamp", "sofa", "shelf", "bed", "desk")
 TITLES = [f"{colour} {kind}" for kind in _TYPES for colour in _COLOURS]
 
 _CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-_WAIT_S = 20.0
+_WAIT_S = 60.0
 _KEYS = {
     "Enter": ("Enter", 13, "\r"),
     "Tab": ("Tab", 9, ""),
@@ -318,7 +318,7 @@ def page(ui_shop: Workspace, candidate_release: Path, shop_dataset: Path) -> Ite
     yield line.split()[2]
     process.send_signal(signal.SIGINT)
     with process.stdout:
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 @pytest.fixture
