@@ -14,14 +14,15 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from mmr.atomic import fsync_path, write_json
 from mmr.data.dataset import Dataset
+from mmr.data.framing import Framing
 from mmr.progress import progress_bar
 
 PIXELS, HAS_IMAGE = "pixels.bin", "has_image.bin"
-WHITE = (255, 255, 255)
+_WHOLE = Framing()
 _PROGRESS = "progress.json"
 _ROWS = 256  # decoded as one batch
 _AHEAD = 2  # batches under way while one is written
@@ -32,7 +33,13 @@ Batch = list[bytes | None]
 
 
 def decode_all(
-    dataset: Dataset, out: Path, *, height: int, width: int, workers: int | None = None
+    dataset: Dataset,
+    out: Path,
+    *,
+    height: int,
+    width: int,
+    framing: Framing = _WHOLE,
+    workers: int | None = None,
 ) -> None:
     """Writes all photographs at one size into the new directory `out`, white where there is none.
 
@@ -45,13 +52,14 @@ def decode_all(
             (`(products,)` bool).
         height: Pixels.
         width: Pixels.
+        framing: How photographs of another shape are brought to that size.
         workers: Threads (Pillow lets go of the interpreter lock while it decodes and resizes); as
             many as there are cores when None. They do not change the result.
     """
     scratch = out.with_name(f"{out.name}.decoding")
     scratch.mkdir(parents=True, exist_ok=True)
     done = _recorded(scratch)
-    decode = partial(decoded, height=height, width=width)
+    decode = partial(decoded, height=height, width=width, framing=framing)
     with (
         _continued(scratch / PIXELS, done * height * width * 3) as pixels,
         _continued(scratch / HAS_IMAGE, done) as has_image,
@@ -73,15 +81,15 @@ def decode_all(
     fsync_path(out.parent)
 
 
-def decoded(data: bytes | None, *, height: int, width: int) -> NDArray[np.uint8]:
-    """One photograph, fitted in and padded with white: `(height, width, 3)`."""
+def decoded(
+    data: bytes | None, *, height: int, width: int, framing: Framing = _WHOLE
+) -> NDArray[np.uint8]:
+    """One photograph at the size asked for, white where there is none: `(height, width, 3)`."""
     if data is None:
         return np.full((height, width, 3), 255, dtype=np.uint8)
     with Image.open(io.BytesIO(data)) as image:
         image.draft("RGB", (width, height))  # JPEG: decode at a fraction of the size
-        fitted = ImageOps.pad(
-            image.convert("RGB"), (width, height), method=Image.Resampling.BILINEAR, color=WHITE
-        )
+        fitted = framing.apply(image.convert("RGB"), height=height, width=width)
     return np.asarray(fitted, dtype=np.uint8)
 
 

@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 from mmr.atomic import make_once
 from mmr.data.dataset import Dataset
 from mmr.data.decoding import HAS_IMAGE, PIXELS, decode_all
+from mmr.data.framing import Framing
 from mmr.errors import CorruptArtifactError
 from mmr.types import BoolArray, Int64Array
+
+_WHOLE = Framing()
 
 
 class PixelStore:
@@ -80,24 +83,28 @@ class PixelStore:
 
 
 def decoded_pixels(
-    dataset: Dataset, *, height: int, width: int, cache: Path
+    dataset: Dataset, *, height: int, width: int, cache: Path, framing: Framing = _WHOLE
 ) -> tuple[PixelStore, BoolArray]:
     """All product photographs at one size, and which products have one.
 
-    Photographs are fitted in and padded with white, so their shape stays true. Of several processes
-    that ask at the same time one decodes and the others wait for it.
+    By default they are fitted in and padded with white, so their shape stays true. Of several
+    processes that ask at the same time one decodes and the others wait for it.
 
     Args:
         dataset: Its content hash is part of the cache's key.
         height: Pixels.
         width: Pixels.
         cache: Directory of content-addressed results.
+        framing: How photographs of another shape are brought to that size.
 
     Returns:
         `(products, height, width, 3)` uint8 on disk, white where there is no photograph; and
         `(products,)` bool.
     """
-    entry = cache / "pixels" / f"{dataset.manifest.content_hash[:24]}-{height}x{width}"
-    make_once(entry, lambda: decode_all(dataset, entry, height=height, width=width))
+    size = f"{height}x{width}{framing.suffix}"
+    entry = cache / "pixels" / f"{dataset.manifest.content_hash[:24]}-{size}"
+    make_once(
+        entry, lambda: decode_all(dataset, entry, height=height, width=width, framing=framing)
+    )
     store = PixelStore(entry / PIXELS, (len(dataset), height, width, 3))
     return store, np.fromfile(entry / HAS_IMAGE, dtype=np.bool_)

@@ -37,7 +37,9 @@ class ProjectionHead(nn.Module):
         if features == dim:
             nn.init.eye_(self.linear.weight)
         else:
-            nn.init.orthogonal_(self.linear.weight)
+            # the same map for all heads of this shape: aligned features stay aligned
+            seeded = torch.Generator().manual_seed(0)
+            nn.init.orthogonal_(self.linear.weight, generator=seeded)
         nn.init.zeros_(self.linear.bias)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

@@ -153,6 +153,8 @@ class Retriever(nn.Module):
     def with_images(self) -> None:
         """Adds an image tower with fresh weights to a text-only retriever."""
         self.image_encoder = new_image_encoder(self.settings.vision).to(self.device)
+        vision = self.image_encoder.settings  # with what the checkpoint decides
+        self.settings = self.settings.model_copy(update={"vision": vision})
         self.image_head = self._image_head(self.image_encoder).to(self.device)
 
     def with_fusion(self, kind: FusionKind) -> None:
@@ -170,6 +172,8 @@ def token_channels(text: TextEncoder, image: ImageEncoder | None) -> TokenChanne
 def new_text_retriever(settings: ModelSettings) -> Retriever:
     """Builds a text-only retriever from the pretrained text backbone."""
     text = pretrained_text_encoder(settings.text)
+    known = settings.text.model_copy(update={"pooling": text.pooling})
+    settings = settings.model_copy(update={"text": known})
     return Retriever(
         settings,
         text_encoder=text,

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
+from torch.nn import functional as F
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, SiglipTextModel
 
 from mmr.config.model import MINILM, TextSettings
 from mmr.errors import ConfigError
-
-disable_progress_bar()  # of loading weights; ours tell of long work
+from mmr.models.backbones import (
+    backbone_of_shape,
+    checkpoint_json,
+    is_aligned_half,
+    pretrained_text_backbone,
+)
+from mmr.models.tokenization import pretrained_tokenizer
 
 
 class TextEncoder(nn.Module):
@@ -24,7 +30,9 @@ class TextEncoder(nn.Module):
     Args:
         backbone: A Hugging Face text model with `last_hidden_state`.
         tokenizer: Its fast tokenizer.
-        pooling: `mean` over the tokens that are no padding, or the first token (`cls`).
+        pooling: `mean` over the tokens that are no padding, the first token (`cls`), or the model's
+            `own` for half of an aligned pair: CLIP's end of text or SigLIP's last place, through
+            the text projection.
         with_pieces: Whether the word pieces themselves follow the pooled channels, for heads that
             look them up (`mmr.models.words`).
 
@@ -35,18 +43,29 @@ class TextEncoder(nn.Module):
 
     def __init__(
         self,
-        backbone: nn.Module,
+        backbone: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
         pooling: str,
         with_pieces: bool = False,
     ) -> None:
         super().__init__()
+        config = backbone.config
+        if pooling == "own" and not is_aligned_half(config):
+            raise ConfigError(
+                f"A text backbone of the kind {config.model_type} has no pooling of its own. Set "
+                "model.text.pooling to `mean` or `cls`."
+            )
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.pooling = pooling
         self.with_pieces = with_pieces
-        self.hidden: int = backbone.config.hidden_size  # type: ignore[union-attr,assignment]
+        siglip = isinstance(backbone, SiglipTextModel)
+        projected: int = config.projection_size if siglip else getattr(config, "projection_dim", 0)
+        self.hidden: int = projected if pooling == "own" else config.hidden_size
+        self.state_channels: int = config.hidden_size
+        # SigLIP reads its last place, and learnt from texts that were all filled up to it
+        self.fixed_length: int = config.max_position_embeddings if siglip else 0
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         pooled = self._pooled(input_ids, attention_mask)
@@ -61,22 +80,31 @@ class TextEncoder(nn.Module):
         return features
 
     def _pooled(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        states = self.token_states(input_ids, attention_mask)
+        output = self._run(input_ids, attention_mask)
+        if self.pooling == "own":
+            text_embeds: Tensor | None = getattr(output, "text_embeds", None)
+            own: Tensor = output.pooler_output if text_embeds is None else text_embeds
+            return unit_channels(own)
+        states: Tensor = output.last_hidden_state  # (batch, tokens, hidden)
         if self.pooling == "cls":
             return states[:, 0]
+        if self.fixed_length:
+            states = states[:, : attention_mask.shape[1]]
         mask = attention_mask.unsqueeze(-1).to(states.dtype)  # (batch, tokens, 1)
         return (states * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def token_states(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The backbone's states before pooling, `(batch, tokens, state_channels)`."""
-        output = self.backbone(input_ids=input_ids, attention_mask=attention_mask)
-        states: Tensor = output.last_hidden_state
-        return states
+        states: Tensor = self._run(input_ids, attention_mask).last_hidden_state
+        return states[:, : attention_mask.shape[1]]
 
-    @property
-    def state_channels(self) -> int:
-        """Channels of `token_states`."""
-        return int(self.backbone.config.hidden_size)  # type: ignore[union-attr,arg-type]
+    def _run(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        if not self.fixed_length:
+            return self.backbone(input_ids=input_ids, attention_mask=attention_mask)
+        pad = int(self.tokenizer.pad_token_id)
+        filled = torch.where(attention_mask.bool(), input_ids, pad)
+        filler = input_ids.new_full((input_ids.shape[0], self.fixed_length), pad)
+        return self.backbone(input_ids=torch.cat([filled, filler], 1)[:, : self.fixed_length])
 
     def tokenize(self, texts: Sequence[str], *, max_tokens: int) -> dict[str, Tensor]:
         """Tokens of some texts, padded to the longest: `input_ids` and `attention_mask`."""
@@ -87,8 +115,18 @@ class TextEncoder(nn.Module):
             max_length=max_tokens,
             return_tensors="pt",
             return_token_type_ids=False,
+            return_attention_mask=True,  # SigLIP's tokenizer would leave it out
         )
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+
+
+def unit_channels(own: Tensor) -> Tensor:
+    """Own embeddings of a pair, each channel about 1, so that heads meet the scale they expect.
+
+    The direction stays: so do all cosines of the pair.
+    """
+    scaled: Tensor = F.normalize(own.float(), dim=-1) * own.shape[-1] ** 0.5
+    return scaled
 
 
 def text_backbone_location(settings: TextSettings) -> str:
@@ -103,25 +141,43 @@ def text_backbone_location(settings: TextSettings) -> str:
 def pretrained_text_encoder(settings: TextSettings) -> TextEncoder:
     """Loads the text backbone that the settings name, with its weights.
 
+    Its pooling is the checkpoint's where the settings leave that open.
+
     Raises:
-        ConfigError: No such checkpoint is here, and the name is no hub model that can be had.
+        ConfigError: No such checkpoint is here, the name is no hub model that can be had, or texts
+            may be longer than it reads.
     """
     location = text_backbone_location(settings)
-    try:
-        backbone = AutoModel.from_pretrained(location)
-        tokenizer = AutoTokenizer.from_pretrained(location)
-    except (OSError, ValueError) as error:
+    backbone = pretrained_text_backbone(location)
+    siglip = isinstance(backbone, SiglipTextModel)
+    tokenizer = pretrained_tokenizer(location, siglip=siglip)
+    pooling = settings.pooling
+    if pooling == "checkpoint":
+        pooling = "own" if is_aligned_half(backbone.config) else _sentence_pooling(location)
+    longest = min(
+        getattr(backbone.config, "max_position_embeddings", tokenizer.model_max_length),
+        tokenizer.model_max_length,
+    )
+    asked = max(settings.max_query_tokens, settings.max_product_tokens)
+    if asked > longest:
         raise ConfigError(
-            f"The text backbone {location} cannot be loaded ({error}). Set model.text.backbone to "
-            "`minilm`, to a checkpoint directory, or to a hub model that this machine can reach."
-        ) from error
-    return TextEncoder(backbone, tokenizer, pooling=settings.pooling, with_pieces=settings.words)
+            f"The text backbone {location} reads {longest} tokens at most, and the settings ask "
+            f"for {asked}. Lower model.text.max_query_tokens and max_product_tokens."
+        )
+    return TextEncoder(backbone, tokenizer, pooling=pooling, with_pieces=settings.words)
+
+
+def _sentence_pooling(location: str) -> Literal["mean", "cls"]:
+    """The pooling that a sentence-transformers checkpoint names; the mean where none is named."""
+    named = checkpoint_json(location, "1_Pooling/config.json") or {}
+    cls = named.get("pooling_mode_cls_token") or named.get("pooling_mode") == "cls"
+    return "cls" if cls else "mean"
 
 
 def stored_text_encoder(directory: Path, settings: TextSettings) -> TextEncoder:
     """Builds the text encoder of a stored model: its shape and tokenizer, not yet its weights."""
-    backbone = AutoModel.from_config(AutoConfig.from_pretrained(directory))
     tokenizer = AutoTokenizer.from_pretrained(directory)
+    backbone = backbone_of_shape(directory)
     return TextEncoder(backbone, tokenizer, pooling=settings.pooling, with_pieces=settings.words)
 
 
@@ -133,7 +189,7 @@ def save_text_shape(encoder: TextEncoder, directory: Path) -> None:
     """
     encoder.tokenizer.backend_tokenizer.no_truncation()
     encoder.tokenizer.backend_tokenizer.no_padding()
-    encoder.backbone.config.save_pretrained(directory)  # type: ignore[union-attr,operator]
+    encoder.backbone.config.save_pretrained(directory)
     encoder.tokenizer.save_pretrained(directory)
 
 

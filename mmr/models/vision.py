@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from mmr.config.model import VisionSettings
 from mmr.errors import ConfigError
+from mmr.models.backbones import (
+    backbone_of_shape,
+    is_aligned_half,
+    pretrained_vision_backbone,
+)
 from mmr.models.heads import ColourHistogram
+from mmr.models.preprocessing import with_checkpoint_preprocessing
+from mmr.models.text import unit_channels
+
+_CLASS_TOKEN = {"vit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "beit"}
+_OWN_POOLING = {"convnext", "convnextv2"}
 
 
 class ImageEncoder(nn.Module):
@@ -19,7 +31,8 @@ class ImageEncoder(nn.Module):
 
     Args:
         backbone: A Hugging Face vision model with a spatial or token `last_hidden_state`.
-        settings: Normalisation of the channels, and bins of the colour histogram.
+        settings: Pooling, size, normalisation of the channels, bins of the colour histogram;
+            nothing is left for the checkpoint to decide.
 
     Shape:
         - pixels: `(batch, 3, height, width)`, uint8.
@@ -29,21 +42,32 @@ class ImageEncoder(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, settings: VisionSettings) -> None:
+    def __init__(self, backbone: PreTrainedModel, settings: VisionSettings) -> None:
         super().__init__()
         self.backbone = backbone
+        self.settings = settings
         self.histogram = ColourHistogram(settings.colour_bins) if settings.colour_bins else None
         self.register_buffer("mean", torch.tensor(settings.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(settings.std).view(3, 1, 1), persistent=False)
-        self.pooled = _feature_channels(backbone)
+        self.aligned = settings.pooling == "own" and is_aligned_half(backbone.config)
+        self.state_channels = _state_channels(backbone.config)
+        self.pooled = self.state_channels
+        if self.aligned:
+            self.pooled = getattr(backbone.config, "projection_dim", self.state_channels)
         self.colours = settings.colour_bins**3
         self.features = self.pooled + self.colours
-        self.norm = nn.LayerNorm(self.pooled)
+        self.norm = None if self.aligned else nn.LayerNorm(self.pooled)
+        self._options = _size_options(backbone, settings)
 
-    @property
-    def state_channels(self) -> int:
-        """Channels of `cell_states`."""
-        return _feature_channels(self.backbone)
+    def forward(self, pixels: Tensor) -> Tensor:
+        shares = pixels.float() / 255
+        pooled = self._pool(self._run(shares))
+        pooled = unit_channels(pooled) if self.norm is None else self.norm(pooled.float())
+        if self.histogram is None:
+            return pooled
+        # the histogram has unit length; scaled up so that it weighs like the pooled channels
+        colours = self.histogram(shares) * pooled.shape[1] ** 0.5
+        return torch.cat([pooled, colours], dim=-1)
 
     def cell_states(self, pixels: Tensor, *, side: int) -> Tensor:
         """The backbone's states before pooling, on a grid of `side` by `side` cells.
@@ -51,58 +75,98 @@ class ImageEncoder(nn.Module):
         Returns:
             `(batch, side ** 2, state_channels)`, row by row.
         """
-        states = self._states(pixels.float() / 255)
+        states = self._grid(self._run(pixels.float() / 255).last_hidden_state)
         return F.adaptive_avg_pool2d(states, side).flatten(2).mT
 
-    def _states(self, shares: Tensor) -> Tensor:
+    def _run(self, shares: Tensor) -> Any:
         inputs = ((shares - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        states: Tensor = self.backbone(pixel_values=inputs).last_hidden_state
-        return states
+        return self.backbone(pixel_values=inputs, **self._options)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        shares = pixels.float() / 255
-        states = self._states(shares)
-        pooled: Tensor = states.mean((2, 3)) if states.ndim == 4 else states.mean(1)
-        pooled = self.norm(pooled.float())
-        if self.histogram is None:
-            return pooled
-        # the histogram has unit length; scaled up so that it weighs like the pooled channels
-        colours = self.histogram(shares) * pooled.shape[1] ** 0.5
-        return torch.cat([pooled, colours], dim=-1)
+    def _pool(self, output: Any) -> Tensor:
+        if self.settings.pooling == "own":
+            image_embeds: Tensor | None = getattr(output, "image_embeds", None)
+            own: Tensor = output.pooler_output if image_embeds is None else image_embeds
+            return own.flatten(1)
+        if self.settings.pooling == "cls":
+            first: Tensor = output.last_hidden_state[:, 0]
+            return first
+        return self._grid(output.last_hidden_state).mean((2, 3))
+
+    def _grid(self, states: Tensor) -> Tensor:
+        """States as `(batch, channels, rows, columns)`, without class and register tokens."""
+        if states.ndim == 4:
+            return states
+        patch = int(self.backbone.config.patch_size)
+        rows, columns = self.settings.height // patch, self.settings.width // patch
+        patches = states[:, states.shape[1] - rows * columns :]
+        grid: Tensor = patches.mT.unflatten(2, (rows, columns))
+        return grid
 
 
-def _feature_channels(backbone: nn.Module) -> int:
-    config = backbone.config
+def _state_channels(config: PretrainedConfig) -> int:
     sizes = getattr(config, "hidden_sizes", None)
-    return int(sizes[-1] if sizes else config.hidden_size)  # type: ignore[union-attr,arg-type]
+    return int(sizes[-1] if sizes else config.hidden_size)
+
+
+def _size_options(backbone: PreTrainedModel, settings: VisionSettings) -> dict[str, bool]:
+    """Lets a transformer read another size than it was trained for: its places are interpolated."""
+    size = getattr(backbone.config, "image_size", None)
+    trained = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+    parameters = inspect.signature(backbone.forward).parameters
+    if "interpolate_pos_encoding" not in parameters or trained == (settings.height, settings.width):
+        return {}
+    return {"interpolate_pos_encoding": True}
 
 
 def new_image_encoder(settings: VisionSettings) -> ImageEncoder:
     """Builds the vision backbone that the settings name: from a configuration or a checkpoint.
 
+    What the settings leave to the checkpoint is decided here; `ImageEncoder.settings` tells how.
+
     Raises:
         ConfigError: The configuration is wrong or no such checkpoint can be had.
     """
-    try:
-        if settings.backbone == "config":
+    settings = with_checkpoint_preprocessing(settings)
+    if settings.backbone != "config":
+        backbone = pretrained_vision_backbone(settings.backbone)
+    else:
+        try:
             backbone = AutoModel.from_config(AutoConfig.for_model(**settings.architecture))
-        else:
-            model = AutoModel.from_pretrained(settings.backbone)
-            backbone = getattr(model, "vision_model", model)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"The vision backbone {settings.backbone} cannot be built ({error}). Set "
-            "model.vision.backbone to `config`, a checkpoint directory, or a hub model's name."
-        ) from error
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"The vision backbone cannot be built from model.vision.architecture ({error}). "
+                "Its fields are those of a Hugging Face configuration."
+            ) from error
+    pooling = settings.pooling
+    if pooling == "checkpoint":
+        pooling = _trained_pooling(backbone.config) if settings.backbone != "config" else "mean"
+    _check_pooling(backbone.config, pooling)
+    settings = settings.model_copy(update={"pooling": pooling})
     return ImageEncoder(backbone.to(memory_format=torch.channels_last), settings)
+
+
+def _trained_pooling(config: PretrainedConfig) -> Literal["mean", "cls", "own"]:
+    if is_aligned_half(config) or config.model_type in _OWN_POOLING:
+        return "own"
+    return "cls" if config.model_type in _CLASS_TOKEN else "mean"
+
+
+def _check_pooling(config: PretrainedConfig, pooling: str) -> None:
+    has_class_token = config.model_type in {*_CLASS_TOKEN, "clip_vision_model"}
+    has_own = config.model_type in _OWN_POOLING or is_aligned_half(config)
+    if (pooling == "cls" and not has_class_token) or (pooling == "own" and not has_own):
+        raise ConfigError(
+            f"A vision backbone of the kind {config.model_type} cannot be pooled by `{pooling}`. "
+            "Set model.vision.pooling to `checkpoint` or `mean`."
+        )
 
 
 def stored_image_encoder(directory: Path, settings: VisionSettings) -> ImageEncoder:
     """Builds the image encoder of a stored model: its shape, not yet its weights."""
-    backbone = AutoModel.from_config(AutoConfig.from_pretrained(directory))
+    backbone = backbone_of_shape(directory)
     return ImageEncoder(backbone.to(memory_format=torch.channels_last), settings)
 
 
 def save_image_shape(encoder: ImageEncoder, directory: Path) -> None:
     """Stores the configuration that `stored_image_encoder` reads."""
-    encoder.backbone.config.save_pretrained(directory)  # type: ignore[union-attr,operator]
+    encoder.backbone.config.save_pretrained(directory)

@@ -26,6 +26,7 @@ from mmr.stages.features import module_hash
 from mmr.training.data import Catalogue
 from mmr.training.encoding import load_pixels
 from mmr.training.kept_tokens import KeptTokens
+from mmr.training.processes import accelerator
 from mmr.types import Int64Array
 
 _BATCH = 256
@@ -58,11 +59,9 @@ def product_tokens(retriever: Retriever, catalogue: Catalogue, *, cache: Path) -
 def _text_tokens(
     encoder: TextEncoder, texts: list[str], *, count: int, cache: Path
 ) -> tuple[NDArray[np.float16], Int64Array]:
-    encoder.eval()
     entry = cache / "text-tokens" / sha256_json([module_hash(encoder), count, texts])[:32]
-    device = next(encoder.parameters()).device
 
-    def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+    def blocks(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(texts), _BATCH):
             tokens = encoder.tokenize(texts[start : start + _BATCH], max_tokens=count)
             mask = tokens["attention_mask"]
@@ -70,31 +69,25 @@ def _text_tokens(
             yield states[:, :count], mask.sum(1)
 
     shape = (len(texts), count, encoder.state_channels)
-    make_once(
-        entry, lambda: _write(entry, shape, blocks, device=device, title="encode text tokens")
-    )
+    make_once(entry, lambda: _write(entry, shape, blocks, encoder, title="encode text tokens"))
     return np.load(entry / "states.npy", mmap_mode="r"), np.load(entry / "lengths.npy")
 
 
 def _image_cells(
     encoder: ImageEncoder, catalogue: Catalogue, *, side: int, cache: Path
 ) -> NDArray[np.float16]:
-    encoder.eval()
     key = sha256_json([module_hash(encoder), side, catalogue.pixels_key])
     entry = cache / "image-cells" / key[:32]
-    device = next(encoder.parameters()).device
     rows = np.arange(len(catalogue), dtype=np.int64)
 
-    def blocks() -> Iterator[tuple[Tensor, Tensor]]:
+    def blocks(device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(rows), _BATCH):
             pixels = load_pixels(catalogue, rows[start : start + _BATCH]).to(device)
             cells = encoder.cell_states(pixels, side=side)
             yield cells, torch.full((len(cells),), cells.shape[1])
 
     shape = (len(catalogue), side**2, encoder.state_channels)
-    make_once(
-        entry, lambda: _write(entry, shape, blocks, device=device, title="encode image cells")
-    )
+    make_once(entry, lambda: _write(entry, shape, blocks, encoder, title="encode image cells"))
     states: NDArray[np.float16] = np.load(entry / "states.npy", mmap_mode="r")
     return states
 
@@ -103,34 +96,28 @@ def _image_cells(
 def _write(
     out: Path,
     shape: tuple[int, int, int],
-    blocks: Callable[[], Iterator[tuple[Tensor, Tensor]]],
+    blocks: Callable[[torch.device], Iterator[tuple[Tensor, Tensor]]],
+    encoder: TextEncoder | ImageEncoder,
     *,
-    device: torch.device,
     title: str,
 ) -> None:
     """Writes `states.npy` and `lengths.npy` block by block; shorter rows end in zeros."""
+    home, device = next(encoder.parameters()).device, accelerator().device
+    encoder.to(device).eval()
     with new_directory(out) as scratch:
-        _fill(scratch, shape, blocks, device=device, title=title)
-
-
-def _fill(
-    out: Path,
-    shape: tuple[int, int, int],
-    blocks: Callable[[], Iterator[tuple[Tensor, Tensor]]],
-    *,
-    device: torch.device,
-    title: str,
-) -> None:
-    states = np.lib.format.open_memmap(out / "states.npy", "w+", dtype=np.float16, shape=shape)
-    lengths = np.zeros(shape[0], dtype=np.int64)
-    start = 0
-    with progress_bar(title, shape[0]) as bar, bf16_autocast(device):
-        for block, real in blocks():
-            end = start + len(block)
-            whole = block.float().clamp(-_LARGEST, _LARGEST).cpu().numpy()
-            states[start:end, : whole.shape[1]] = whole
-            lengths[start:end] = real.numpy()
-            start = end
-            bar.advance(len(block))
-    states.flush()
-    np.save(out / "lengths.npy", lengths)
+        states = np.lib.format.open_memmap(
+            scratch / "states.npy", "w+", dtype=np.float16, shape=shape
+        )
+        lengths = np.zeros(shape[0], dtype=np.int64)
+        start = 0
+        with progress_bar(title, shape[0]) as bar, bf16_autocast(device):
+            for block, real in blocks(device):
+                end = start + len(block)
+                whole = block.float().clamp(-_LARGEST, _LARGEST).cpu().numpy()
+                states[start:end, : whole.shape[1]] = whole
+                lengths[start:end] = real.numpy()
+                start = end
+                bar.advance(len(block))
+        states.flush()
+        np.save(scratch / "lengths.npy", lengths)
+    encoder.to(home)

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from mmr.config.model import VisionSettings
 from mmr.data.dataset import Dataset, Split
+from mmr.data.framing import Framing
 from mmr.data.pixels import decoded_pixels
 from mmr.errors import DataContractError
 from mmr.evaluation.metrics import DEPTH, query_metrics
@@ -45,7 +46,11 @@ def open_catalogue(dataset: Dataset, *, vision: VisionSettings | None, cache: Pa
     has_image = np.zeros(len(texts), dtype=np.bool_)
     if vision is not None:
         pixels, has_image = decoded_pixels(
-            dataset, height=vision.height, width=vision.width, cache=cache
+            dataset,
+            height=vision.height,
+            width=vision.width,
+            cache=cache,
+            framing=Framing(vision.fit, vision.resample),
         )
     _, groups = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
     return Catalogue(

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -84,12 +85,12 @@ def test_a_killed_decoding_goes_on_where_it_was_and_shows_nothing_before_it_is_w
     lock = threading.Lock()
     whole_decode = decoding.decoded
 
-    def dying(data: bytes | None, *, height: int, width: int) -> np.ndarray:
+    def dying(data: bytes | None, **how: Any) -> np.ndarray:
         with lock:
             done.append(data)
             if len(done) == killed_at + 1:
                 raise KeyboardInterrupt
-        return whole_decode(data, height=height, width=width)
+        return whole_decode(data, **how)
 
     monkeypatch.setattr(decoding, "decoded", dying)
     with pytest.raises(KeyboardInterrupt):
