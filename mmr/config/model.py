@@ -92,6 +92,12 @@ class VisionSettings(Settings):
     colour_bins: int = Field(
         6, ge=0, le=8, description="Bins a channel of the soft colour histogram; 0 leaves it out."
     )
+    colour_heads: int = Field(
+        2,
+        ge=0,
+        le=8,
+        description="Colour histograms that learn where to look; 0 gives one of the foreground.",
+    )
 
 
 class CrossAttentionSettings(Settings):

@@ -127,38 +127,3 @@ class ImageHead(ProjectionHead):
         if self.colour is not None:
             projected = projected + self.colour(features[:, self.features :])
         return F.normalize(projected, dim=-1)
-
-
-class ColourHistogram(nn.Module):
-    """Soft colour histogram of an image's foreground: the colour words of a shop, made visible.
-
-    Small networks pool colour away among shapes; a histogram hands it over whole. Each pixel votes
-    for its nearest bins by a triangular kernel in each channel; white and near-white pixels, the
-    usual studio background, vote less.
-
-    Args:
-        bins: Bins of each of the three channels.
-
-    Shape:
-        - input: `(batch, 3, height, width)`, values in [0, 1].
-        - output: `(batch, bins ** 3)`, square roots of shares, so that their squares sum to 1.
-
-    Source: our own reading of colour histograms (Swain and Ballard 1991, Color Indexing).
-    """
-
-    centres: Tensor
-
-    def __init__(self, bins: int) -> None:
-        super().__init__()
-        self.bins = bins
-        self.register_buffer("centres", torch.linspace(0, 1, bins), persistent=False)
-
-    @torch.no_grad()
-    def forward(self, pixels: Tensor) -> Tensor:
-        pixels = F.avg_pool2d(pixels.float(), 4).flatten(2)  # (batch, 3, pixels): fewer votes
-        distance = (pixels.unsqueeze(-1) - self.centres).abs() * (self.bins - 1)
-        red, green, blue = (1 - distance).clamp(min=0).unbind(1)  # each (batch, pixels, bins)
-        foreground = (1 - pixels.amin(1)).clamp(min=0.02)  # (batch, pixels)
-        pairs = (red.unsqueeze(-1) * green.unsqueeze(-2)).flatten(2)  # (batch, pixels, bins ** 2)
-        shares = (pairs.mT @ (blue * foreground.unsqueeze(-1))).flatten(1)
-        return (shares / shares.sum(1, keepdim=True)).sqrt()

@@ -18,7 +18,7 @@ from mmr.models.backbones import (
     is_aligned_half,
     pretrained_vision_backbone,
 )
-from mmr.models.heads import ColourHistogram
+from mmr.models.colour import ColourHistogram
 from mmr.models.preprocessing import with_checkpoint_preprocessing
 from mmr.models.text import unit_channels
 
@@ -36,7 +36,7 @@ class ImageEncoder(nn.Module):
 
     Shape:
         - pixels: `(batch, 3, height, width)`, uint8.
-        - output: `(batch, pooled + colours)`: the backbone's channels, then the colour histogram.
+        - output: `(batch, pooled + colours)`: the backbone's channels, then the colour histograms.
     """
 
     mean: Tensor
@@ -46,7 +46,6 @@ class ImageEncoder(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.settings = settings
-        self.histogram = ColourHistogram(settings.colour_bins) if settings.colour_bins else None
         self.register_buffer("mean", torch.tensor(settings.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(settings.std).view(3, 1, 1), persistent=False)
         self.aligned = settings.pooling == "own" and is_aligned_half(backbone.config)
@@ -54,19 +53,27 @@ class ImageEncoder(nn.Module):
         self.pooled = self.state_channels
         if self.aligned:
             self.pooled = getattr(backbone.config, "projection_dim", self.state_channels)
-        self.colours = settings.colour_bins**3
+        self.histogram = None
+        if settings.colour_bins:
+            self.histogram = ColourHistogram(
+                settings.colour_bins, heads=settings.colour_heads, channels=self.state_channels
+            )
+        self.colours = self.histogram.channels if self.histogram is not None else 0
         self.features = self.pooled + self.colours
         self.norm = None if self.aligned else nn.LayerNorm(self.pooled)
         self._options = _size_options(backbone, settings)
 
     def forward(self, pixels: Tensor) -> Tensor:
         shares = pixels.float() / 255
-        pooled = self._pool(self._run(shares))
+        output = self._run(shares)
+        pooled = self._pool(output)
         pooled = unit_channels(pooled) if self.norm is None else self.norm(pooled.float())
         if self.histogram is None:
             return pooled
-        # the histogram has unit length; scaled up so that it weighs like the pooled channels
-        colours = self.histogram(shares) * pooled.shape[1] ** 0.5
+        # a histogram has unit length; scaled up so that it weighs like the pooled channels
+        colours = (
+            self.histogram(shares, self._grid(output.last_hidden_state)) * pooled.shape[1] ** 0.5
+        )
         return torch.cat([pooled, colours], dim=-1)
 
     def cell_states(self, pixels: Tensor, *, side: int) -> Tensor:

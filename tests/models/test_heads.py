@@ -1,7 +1,7 @@
 import torch
 from torch.nn import functional as F
 
-from mmr.models.heads import ColourHistogram, ImageHead, ProjectionHead
+from mmr.models.heads import ImageHead, ProjectionHead
 
 
 def test_an_untrained_head_keeps_the_backbones_cosine_similarities() -> None:
@@ -19,27 +19,6 @@ def test_a_head_that_changes_the_dimension_starts_with_an_orthogonal_map() -> No
     embedding = head(features)
 
     torch.testing.assert_close(embedding @ embedding.T, features @ features.T, atol=1e-5, rtol=1e-4)
-
-
-def test_two_bins_away_a_colour_gets_no_vote() -> None:
-    histogram = ColourHistogram(4)
-    red = torch.zeros(1, 3, 8, 8)
-    red[:, 0] = 1.0
-
-    shares = histogram(red).reshape(4, 4, 4)
-
-    assert shares[3, 0, 0] == 1.0
-    assert shares.count_nonzero() == 1
-
-
-def test_the_white_studio_background_hardly_counts() -> None:
-    picture = torch.ones(1, 3, 16, 16)
-    picture[:, :, 4:12, 4:12] = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1)  # a small blue product
-
-    shares = ColourHistogram(4)(picture).square().reshape(4, 4, 4)
-
-    assert shares[0, 0, 3] > 0.9
-    assert shares[3, 3, 3] < 0.1
 
 
 def test_colour_has_a_path_of_its_own_that_starts_silent() -> None:
