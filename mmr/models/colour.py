@@ -67,7 +67,7 @@ class ColourHistogram(nn.Module):
         return (counts + _FLOOR).sqrt()
 
     def _counts(self, cells: Tensor, weights: Tensor) -> Tensor:
-        """Votes, `(batch, heads * bins ** 3)`, of `(batch, 3, n)`, weighed by `(batch, heads, n)`."""
+        """`(batch, heads * bins ** 3)` votes of `(batch, 3, n)`, weighed by `(batch, heads, n)`."""
         distance = (cells.unsqueeze(-1) - self.centres).abs() * (self.bins - 1)
         red, green, blue = (1 - distance).clamp(min=0).unbind(1)  # each (batch, n, bins)
         pairs = (red.unsqueeze(-1) * green.unsqueeze(-2)).flatten(2)  # (batch, n, bins ** 2)
