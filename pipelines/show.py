@@ -94,9 +94,11 @@ def _show_decision(summary: RunSummary, console: Console) -> None:
     if summary.release_id is None:
         console.print("release: none was built")
     else:
-        state = (
-            "serves now"
-            if summary.deployed
-            else f"waits for you: `mmr deploy {summary.release_id} --workspace {summary.workspace}`"
-        )
+        if summary.deployed:
+            state = "serves now"
+        elif summary.champion:
+            state = "is the champion already: nothing new was released"
+        else:
+            command = f"mmr deploy {summary.release_id} --workspace {summary.workspace}"
+            state = f"waits for you: `{command}`"
         console.print(f"release: [bold]{summary.release_id}[/] {state}")

@@ -57,6 +57,7 @@ class RunSummary(BaseModel):
         gate: The gate's own record, `gate.json`.
         release_id: The release that was built; None if the gate rejected the candidate.
         deployed: Whether that release was put into Triton by this run.
+        champion: Whether it was the champion before: the run had nothing new to release.
         index: The index's own record, `index.json`.
         searches: Example searches; empty when no server answers.
         search_note: Why there are none.
@@ -78,6 +79,7 @@ class RunSummary(BaseModel):
     gate: dict[str, Any]
     release_id: str | None
     deployed: bool
+    champion: bool = False
     index: dict[str, Any] | None
     searches: list[ShownSearch]
     search_note: str
@@ -125,6 +127,7 @@ def summarise(
         gate=_read_json(gate / "gate.json"),
         release_id=release_id,
         deployed="release_id" in reports["deploy_triton"],
+        champion=reports["register_release"].get("alias") == "champion",
         index=_read_json(workspace.releases / release_id / "index" / "index.json")
         if release_id
         else None,

@@ -54,6 +54,6 @@ def register_release(
             **json.loads(lineage),
         )
         current.log(record.as_metrics())
-        current.note(release_id=record.release_id)
+        current.note(release_id=record.release_id, alias=record.alias)
         release_id: str = record.release_id
     return release_id

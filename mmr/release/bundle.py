@@ -22,12 +22,26 @@ from typing import Any, Literal
 from mmr.atomic import fsync_path, write_json
 from mmr.errors import ArtifactError, CorruptArtifactError
 from mmr.hashing import files_below, sha256_file
-from mmr.release.manifest import MANIFEST_FILE, ReleaseManifest, read_manifest
+from mmr.release.manifest import EVIDENCE, MANIFEST_FILE, ReleaseManifest, read_manifest
+
+__all__ = [
+    "EVIDENCE",
+    "GOLDEN",
+    "INDEX",
+    "PRODUCT_ENCODER",
+    "QUERY_ENCODER",
+    "SAFE_SUFFIXES",
+    "SETTINGS",
+    "GoldenQuery",
+    "Release",
+    "copy_into_release",
+    "seal",
+    "write_golden_queries",
+]
 
 QUERY_ENCODER = "query_encoder"
 PRODUCT_ENCODER = "product_encoder"
 INDEX = "index"
-EVIDENCE = "evidence"
 GOLDEN = "golden.json"
 SETTINGS = "settings.json"
 

@@ -12,6 +12,7 @@ from mmr.hashing import sha256_json
 
 FORMAT_VERSION = 1
 MANIFEST_FILE = "release.json"
+EVIDENCE = "evidence"
 MAX_MANIFEST_BYTES = 16 << 20
 ID_LENGTH = 16
 
@@ -62,6 +63,20 @@ class ReleaseManifest(BaseModel):
         """The id that the content gives."""
         content = self.model_dump(mode="json", exclude={"release_id", "created_at"})
         return sha256_json(content)[:ID_LENGTH]
+
+    def serving_id(self) -> str:
+        """The identity of what serves, whatever was measured and said about it.
+
+        Two releases of one serving id hold the same files but for their evidence, where times
+        and run ids stand: proven twice, they would answer every query alike.
+        """
+        served = {
+            name: digest
+            for name, digest in self.files.items()
+            if not name.startswith(f"{EVIDENCE}/")
+        }
+        content = {"files": served, "encoder": self.encoder_fingerprint, "dim": self.dim}
+        return sha256_json({**content, "dataset": self.dataset_hash})
 
 
 def read_manifest(directory: Path) -> ReleaseManifest:

@@ -26,8 +26,8 @@ from mmr.release.bundle import (
     seal,
 )
 from mmr.release.fingerprint import encoder_fingerprint
-from mmr.release.manifest import ReleaseManifest
 from mmr.release.parity import ParityReport
+from mmr.release.same import find_same
 from mmr.stages.release_cards import write_cards
 from mmr.stages.release_proof import prove_answers
 
@@ -45,7 +45,7 @@ class ReleaseRecord:
         path: The release's directory.
         version: The registry's number for it.
         alias: `candidate`, or `champion` when this very release is in production already.
-        gate_decision: `promote` (to be deployed) or `hold` (a person decides).
+        gate_decision: Of this run: `promote` (to be deployed) or `hold` (a person decides).
         parity: How close the exported query encoder is to the trained one.
     """
 
@@ -80,7 +80,9 @@ def register_release(
 ) -> ReleaseRecord:
     """Exports the query encoder, proves it equal, and seals and registers the release.
 
-    The same inputs give the same release id; registering them again changes nothing.
+    The same inputs give the same release id; registering them again changes nothing. Nor does a
+    repeated run that differs in nothing but what the gate measured and when: see
+    `mmr.release.same`.
 
     Args:
         dataset: The dataset that was trained, evaluated and indexed.
@@ -135,8 +137,10 @@ def register_release(
                 "gate_decision": decision.decision,
             },
         )
-        path = _publish(draft, releases / manifest.release_id)
-    return _register(registry, path, manifest, parity)
+        known = find_same(releases, Release(draft, manifest), champion=registry.resolve(_CHAMPION))
+        path = known.path if known else releases / manifest.release_id
+        _publish(draft, path)
+    return _register(registry, Release.open(path), decision.decision, parity)
 
 
 @dataclass(frozen=True)
@@ -212,20 +216,19 @@ def _copy_evidence(gate: Path, validation: Path | None, out: Path) -> None:
         (out / record.name).write_bytes(record.read_bytes())
 
 
-def _publish(draft: Path, path: Path) -> Path:
+def _publish(draft: Path, path: Path) -> None:
     """Moves a sealed release to its place, unless it stands there already."""
     if path.exists():
         Release.open(path, verify="hashes")
-        return path
+        return
     with new_directory(path) as empty:
         draft.replace(empty)
-    return path
 
 
 def _register(
-    registry: Registry, path: Path, manifest: ReleaseManifest, parity: ParityReport
+    registry: Registry, release: Release, gate_decision: str, parity: ParityReport
 ) -> ReleaseRecord:
-    release_id = manifest.release_id
+    manifest, release_id = release.manifest, release.release_id
     tags = {
         "gate_decision": manifest.gate_decision,
         "encoder_fingerprint": manifest.encoder_fingerprint,
@@ -235,16 +238,16 @@ def _register(
         "onnx_max_cosine_distance": f"{parity.max_cosine_distance:.2e}",
     }
     version = registry.register(
-        release_id=release_id, release_dir=path, run_id=manifest.mlflow_run_id, tags=tags
+        release_id=release_id, release_dir=release.path, run_id=manifest.mlflow_run_id, tags=tags
     )
     in_production = registry.resolve(_CHAMPION) == release_id
     if not in_production:
         registry.set_alias(_CANDIDATE, release_id)
     return ReleaseRecord(
         release_id=release_id,
-        path=path,
+        path=release.path,
         version=version,
         alias=_CHAMPION if in_production else _CANDIDATE,
-        gate_decision=manifest.gate_decision,
+        gate_decision=gate_decision,
         parity=parity,
     )

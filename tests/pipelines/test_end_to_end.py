@@ -206,6 +206,9 @@ def test_unchanged_run_is_answered_from_the_step_cache_up_to_the_gate(
     assert [status[name] for name in BEFORE_THE_GATE] == ["reused"] * len(BEFORE_THE_GATE)
     assert second["gate"]["decision"] == "hold"  # it is the champion itself
     assert not second["deployed"]
+    assert second["release_id"] == first["release_id"]  # its own evidence makes no new release
+    assert [path.name for path in (shop.workspace / "releases").iterdir()] == [first["release_id"]]
+    assert "is the champion already" in again.stdout
     assert {search["release_id"] for search in second["searches"]} == {first["release_id"]}
 
 

@@ -229,6 +229,59 @@ def test_registering_the_same_again_is_a_no_op(
     assert len(registry.releases()) == 1
 
 
+def judged_again(inputs: Inputs, gate: Path, *, decision: str, baseline: str, ms: float) -> Inputs:
+    """The same model after another gate, which measured other times in another run."""
+    write_gate(gate, decision=decision)
+    record = json.loads((gate / "gate.json").read_text())
+    record |= {"baseline_name": baseline, "mlflow_run_id": f"run-{ms}", "serving": {"p99_ms": ms}}
+    (gate / "gate.json").write_text(json.dumps(record))
+    return Inputs(inputs.dataset, inputs.model, inputs.index, gate)
+
+
+def test_the_champion_judged_against_itself_is_no_new_release(
+    inputs: Inputs, registry: InMemoryTracking, tmp_path: Path
+) -> None:
+    first = inputs.register(tmp_path / "releases", registry, git_revision="abc")
+    registry.promote(first.release_id, expected=None, why="", who="")
+
+    itself = judged_again(
+        inputs, tmp_path / "g", decision="hold", baseline=f"champion {first.release_id}", ms=3.0
+    )
+    again = itself.register(tmp_path / "releases", registry, git_revision="def")
+
+    assert (again.release_id, again.alias) == (first.release_id, "champion")
+    assert again.gate_decision == "hold"
+    assert [path.name for path in (tmp_path / "releases").iterdir()] == [first.release_id]
+    assert len(registry.releases()) == 1
+    assert registry.resolve("candidate") is None
+
+
+def test_a_candidate_judged_again_on_the_same_grounds_is_no_new_release(
+    inputs: Inputs, registry: InMemoryTracking, tmp_path: Path
+) -> None:
+    def register(name: str, decision: str, baseline: str, ms: float, **more: object) -> str:
+        judged = judged_again(inputs, tmp_path / name, decision=decision, baseline=baseline, ms=ms)
+        return judged.register(tmp_path / "releases", registry, **more).release_id
+
+    first = register("a", "hold", "tuned text-only", 3.0)
+    assert register("b", "hold", "tuned text-only", 4.0) == first
+    promoted = register("c", "promote", "tuned text-only", 4.0)
+    other_baseline = register("d", "hold", "champion 0123456789abcdef", 4.0)
+    other_settings = register("e", "hold", "tuned text-only", 4.0, settings={"seed": 8})
+    assert len({first, promoted, other_baseline, other_settings}) == 4
+    assert register("f", "promote", "tuned text-only", 5.0) == promoted
+    assert registry.resolve("candidate") == promoted
+
+
+def test_a_damaged_release_beside_it_is_no_obstacle(
+    inputs: Inputs, registry: InMemoryTracking, tmp_path: Path
+) -> None:
+    (tmp_path / "releases" / "0123456789abcdef").mkdir(parents=True)
+    (tmp_path / "releases" / "0123456789abcdef" / "release.json").write_text("{")
+    record = inputs.register(tmp_path / "releases", registry)
+    assert Release.open(record.path, verify="hashes").release_id == record.release_id
+
+
 def test_a_new_release_is_the_candidate_until_it_is_the_champion(
     inputs: Inputs, registry: InMemoryTracking, tmp_path: Path
 ) -> None:
