@@ -206,7 +206,7 @@ def _open_workspace(path: Path) -> Workspace:
 def _registry(workspace: Workspace, tracking_uri: str | None) -> Registry:
     from mmr.tracking import open_tracking
 
-    return open_tracking(tracking_uri or workspace.tracking_uri)
+    return open_tracking(tracking_uri or workspace.tracking_uri, audit_file=workspace.audit_file)
 
 
 def _find(workspace: Workspace, name: str, tracking_uri: str | None) -> Release:

@@ -70,6 +70,11 @@ class Workspace:
         return self.path / "runs"
 
     @property
+    def audit_file(self) -> Path:
+        """Every move of the champion as a line of JSON, whatever store holds the registry."""
+        return self.path / "audit.jsonl"
+
+    @property
     def tracking_uri(self) -> str:
         """The default MLflow store: SQLite inside the workspace."""
         return f"sqlite:///{self.path / 'mlflow.db'}"

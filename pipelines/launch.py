@@ -72,7 +72,7 @@ def launch(request: RunRequest) -> RunSummary:
     workspace = Workspace.open(request.workspace, create=True)
     with _only_run(workspace):
         tracking_uri = request.tracking_uri or workspace.tracking_uri
-        champion = open_tracking(tracking_uri).resolve("champion")
+        champion = open_tracking(tracking_uri, audit_file=workspace.audit_file).resolve("champion")
         console.print(
             f"Running [bold]retrain[/] on {source.name} ({request.preset}) in {workspace.path}; "
             f"champion: {champion or 'none yet'}"

@@ -222,7 +222,7 @@ def _open(workspace: Path, tracking_uri: str | None) -> tuple["Workspace", "Regi
     from mmr.workspace import Workspace
 
     place = Workspace.open(workspace)
-    return place, open_tracking(tracking_uri or place.tracking_uri)
+    return place, open_tracking(tracking_uri or place.tracking_uri, audit_file=place.audit_file)
 
 
 def _find(place: "Workspace", registry: "Registry", name: str) -> "Release":

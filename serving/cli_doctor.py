@@ -58,7 +58,7 @@ def doctor(
     def open_registry(place: "Workspace") -> "Registry":
         from mmr.tracking import open_tracking
 
-        return open_tracking(tracking_uri or place.tracking_uri)
+        return open_tracking(tracking_uri or place.tracking_uri, audit_file=place.audit_file)
 
     patient = diagnosis.Patient(
         path=Path(workspace),

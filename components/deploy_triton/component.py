@@ -31,7 +31,7 @@ def deploy_triton(release_id: str, serve_settings: str, workspace: str, tracking
         report = deploy(
             opened.releases / release_id,
             workspace=opened,
-            registry=open_tracking(tracking_uri),
+            registry=open_tracking(tracking_uri, audit_file=opened.audit_file),
             why="the gate decided to promote it",
             who="pipeline retrain",
             serve=ServeSettings.model_validate_json(serve_settings),

@@ -84,6 +84,15 @@ def check_reachable(uri: str) -> None:
         )
 
 
+def lock_path(uri: str) -> Path:
+    """The file whose lock keeps the mmr processes of this machine from changing a store at once."""
+    database = database_path(uri)
+    if database is not None:
+        return database.with_name(f"{database.name}.lock")
+    name = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"mmr-{os.getuid()}-{name}.lock"
+
+
 @contextmanager
 def store_lock(uri: str) -> Iterator[None]:
     """Keeps other mmr processes on this machine from changing the same store meanwhile.
@@ -91,12 +100,7 @@ def store_lock(uri: str) -> Iterator[None]:
     Raises:
         TrackingError: Another process holds the lock for too long.
     """
-    database = database_path(uri)
-    if database is not None:
-        path = database.with_name(f"{database.name}.lock")
-    else:
-        name = hashlib.sha256(uri.encode()).hexdigest()[:16]
-        path = Path(tempfile.gettempdir()) / f"mmr-{os.getuid()}-{name}.lock"
+    path = lock_path(uri)
     try:
         with FileLock(path, timeout=LOCK_TIMEOUT_S):
             yield

@@ -43,6 +43,8 @@ class LoggedRun:
 class InMemoryTracking:
     """Implements `Tracker` and `Registry`; safe to use from several threads."""
 
+    mirror: Path | None = None
+
     def __init__(self) -> None:
         self.runs: dict[str, LoggedRun] = {}
         self._releases: dict[str, RegisteredRelease] = {}

@@ -2,7 +2,8 @@
 
 Aliases only, never stages. MLflow keeps no history of aliases and moves them without asking what
 they were: so a promotion takes a lock, checks the champion that the caller saw, and leaves an
-audit record (a run of the experiment `mmr-audit`, mirrored as a line of JSON).
+audit record (a run of the experiment `mmr-audit`, mirrored as a line of JSON). The lock is a file
+for this machine, and for a store that several machines use a queue in the store itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mmr.tracking.champion import (
     check_not_named,
     now,
 )
-from mmr.tracking.connection import database_path, store_lock, translated
+from mmr.tracking.connection import database_path, lock_path, store_lock, translated
 from mmr.tracking.mlflow_audit import AuditTrail, record_of
 from mmr.tracking.mlflow_model import log_release_model
 from mmr.tracking.mlflow_runs import write_run
@@ -37,6 +38,7 @@ from mmr.tracking.protocols import (
     Parameter,
     RegisteredRelease,
 )
+from mmr.tracking.remote_lock import Lease, RemoteLock
 
 EXPERIMENT = "mmr"
 AUDIT_EXPERIMENT = "mmr-audit"
@@ -53,14 +55,16 @@ class MlflowTracking:
     def __init__(self, uri: str, *, audit_file: Path | None = None) -> None:
         database = database_path(uri)
         self.uri = f"sqlite:///{database}" if database else uri
-        mirror = audit_file or (database.with_name("audit.jsonl") if database else None)
+        self.mirror = audit_file or (database.with_name("audit.jsonl") if database else None)
         self._artifacts = database.with_name("mlartifacts") if database else None
         self._experiments: dict[str, str] = {}
         with self._calling("opening the store"), store_lock(self.uri):
             self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
             self._versions = ModelVersions(self._client)
             self._experiment(EXPERIMENT)
-            self._audit = AuditTrail(self._client, self._experiment(AUDIT_EXPERIMENT), mirror)
+            self._audit = AuditTrail(self._client, self._experiment(AUDIT_EXPERIMENT), self.mirror)
+            machine = lock_path(self.uri).with_suffix(".machine")
+            self._remote_lock = None if database else RemoteLock(self._client, machine)
 
     def log_run(
         self,
@@ -124,8 +128,9 @@ class MlflowTracking:
     def set_alias(self, alias: str, release_id: str) -> None:
         """See `Registry.set_alias`."""
         check_alias_may_be_set(alias)
-        with self._calling(f"setting the alias {alias}"), store_lock(self.uri):
+        with self._changing(f"setting the alias {alias}") as lease:
             check_not_deleted(release_id, self._versions.known(release_id).tags)
+            lease.check()
             self._versions.point(alias, release_id)
 
     def aliases(self, release_id: str) -> list[str]:
@@ -165,26 +170,29 @@ class MlflowTracking:
         who: str,
         action: Action = "promote",
     ) -> AuditRecord:
-        """See `Registry.promote`. The lock covers this machine; a server's other users race."""
-        with self._calling(f"promoting release {release_id}"), store_lock(self.uri):
+        """See `Registry.promote`."""
+        with self._changing(f"promoting release {release_id}") as lease:
             check_not_deleted(release_id, self._versions.known(release_id).tags)
             current = self.resolve(CHAMPION)
             if current == release_id:
                 return self._finish_interrupted(release_id)
             check_expected(release_id, current=current, expected=expected)
+            lease.check()
             run_id = self._audit.announce(
                 release_id, action=action, replaced=current, why=why, who=who
             )
             if current is not None:
                 self._versions.point(PREVIOUS, current)
+            lease.check()
             self._versions.point(CHAMPION, release_id)
             return self._conclude(run_id, release_id)
 
     def mark_deleted(self, release_id: str) -> None:
         """See `Registry.mark_deleted`."""
-        with self._calling(f"deleting release {release_id}"), store_lock(self.uri):
+        with self._changing(f"deleting release {release_id}") as lease:
             version = self._versions.known(release_id).version
             check_not_named(release_id, self._versions.aliases().get(str(version), []))
+            lease.check()
             self._client.set_model_version_tag(REGISTERED_MODEL, version, DELETED, now())
 
     def history(self) -> list[AuditRecord]:
@@ -196,6 +204,16 @@ class MlflowTracking:
     def _calling(self, doing: str) -> Iterator[None]:
         with translated(self.uri, doing):
             yield
+
+    @contextmanager
+    def _changing(self, doing: str) -> Iterator[Lease]:
+        """The only one, on any machine, that changes aliases or deletes."""
+        with self._calling(doing), store_lock(self.uri):
+            if self._remote_lock is None:
+                yield Lease(None)
+            else:
+                with self._remote_lock.held() as lease:
+                    yield lease
 
     def _experiment(self, name: str) -> str:
         if name not in self._experiments:

@@ -87,7 +87,14 @@ class AuditRecord:
 
 
 class Registry(Protocol):
-    """Knows every release and which of them is the champion."""
+    """Knows every release and which of them is the champion.
+
+    Attributes:
+        mirror: File that repeats every finished move of the champion as a line of JSON; None
+            where there is none.
+    """
+
+    mirror: Path | None
 
     def register(
         self, *, release_id: str, release_dir: Path, run_id: str | None, tags: Mapping[str, str]

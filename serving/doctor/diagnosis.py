@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mmr.errors import MmrError
 from mmr.workspace import Workspace
 from serving.doctor.agreement import Agreement, check_agreement
+from serving.doctor.audit import check_audit
 from serving.doctor.environment import check_environment
 from serving.doctor.finding import Finding, Level
 from serving.doctor.releases import check_releases
@@ -72,6 +73,7 @@ def _served(patient: Patient, workspace: Workspace) -> Iterator[Finding]:
         yield from check_releases(workspace, None, hashes=patient.hashes)
         return
     yield from check_agreement(Agreement(workspace, registry, patient.serve, patient.triton_venv))
+    yield from check_audit(registry)
     yield from check_releases(workspace, registered, hashes=patient.hashes)
 
 

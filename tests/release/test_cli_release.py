@@ -21,7 +21,7 @@ Run = Callable[..., Result]
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> InMemoryTracking:
     registry = InMemoryTracking()
-    monkeypatch.setattr(mmr.tracking, "open_tracking", lambda uri: registry)
+    monkeypatch.setattr(mmr.tracking, "open_tracking", lambda uri, **_: registry)
     return registry
 
 

@@ -1,8 +1,10 @@
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from mmr.config.model import ModelSettings, TextSettings
 from mmr.errors import ArtifactError
 from mmr.release.fingerprint import encoder_fingerprint
 
@@ -43,6 +45,83 @@ def test_whatever_decides_a_vector_changes_it(change: str, model: Path) -> None:
         (encoder / "tokenizer.json").write_text("{}")
     else:
         (encoder / "text" / "config.json").rename(encoder / "config.json")
+    assert encoder_fingerprint(model) != before
+
+
+@pytest.fixture
+def architecture(model: Path) -> Path:
+    """What a training stage writes, as far as settings go."""
+    settings = ModelSettings(text=TextSettings(backbone="/here/checkpoint"))
+    file = model / "encoder" / "architecture.json"
+    file.write_text(json.dumps({"fusion": "gate", "model": settings.model_dump(mode="json")}))
+    return file
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"text": {"pooling": "cls"}},
+        {"text": {"query_prefix": "query: "}},
+        {"text": {"product_prefix": "passage: "}},
+        {"text": {"max_query_tokens": 31}},
+        {"text": {"max_product_tokens": 63}},
+        {"vision": {"height": 81}},
+        {"vision": {"width": 81}},
+        {"vision": {"mean": [0.4, 0.5, 0.5]}},
+        {"vision": {"std": [0.4, 0.5, 0.5]}},
+        {"vision": {"colour_bins": 5}},
+        {"vision": {"architecture": {"model_type": "vit"}}},
+        {"dim": 128},
+        {"head_hidden": 512},
+        {"bilinear_rank": 64},
+    ],
+)
+def test_pooling_preprocessing_and_dimension_decide(
+    changed: dict, model: Path, architecture: Path
+) -> None:
+    before = encoder_fingerprint(model)
+    record = json.loads(architecture.read_text())
+    for name, value in changed.items():
+        part = record["model"]
+        part[name] = {**part[name], **value} if isinstance(value, dict) else value
+    architecture.write_text(json.dumps(record))
+    assert encoder_fingerprint(model) != before
+
+
+def test_the_fusion_and_every_tokenizer_entry_decide(model: Path, architecture: Path) -> None:
+    before = encoder_fingerprint(model)
+    architecture.write_text(architecture.read_text().replace('"gate"', '"concat"'))
+    fused = encoder_fingerprint(model)
+    tokenizer = model / "encoder" / "text" / "tokenizer.json"
+    seen = {before, fused}
+    for vocabulary in ({"backbone": 7}, {"backbone": 8}, {"name_or_path": 8}):  # words like others
+        tokenizer.write_text(json.dumps({"model": {"vocab": vocabulary}}))
+        seen.add(encoder_fingerprint(model))
+    assert len(seen) == 5
+
+
+def test_renaming_or_moving_the_checkpoint_it_came_from_changes_nothing(
+    model: Path, architecture: Path
+) -> None:
+    config = model / "encoder" / "text" / "config.json"
+    tokenizer = model / "encoder" / "text" / "tokenizer_config.json"
+    found = set()
+    for place in ("/here/checkpoint", "/moved/renamed", "shop/minilm-tuned"):
+        record = json.loads(architecture.read_text())
+        record["model"]["text"]["backbone"] = record["model"]["vision"]["backbone"] = place
+        architecture.write_text(json.dumps(record))
+        config.write_text(json.dumps({"_name_or_path": place, "hidden_size": 8}))
+        tokenizer.write_text(json.dumps({"name_or_path": place, "do_lower_case": True}))
+        found.add(encoder_fingerprint(model))
+    assert len(found) == 1
+    tokenizer.write_text(json.dumps({"name_or_path": place, "do_lower_case": False}))
+    assert encoder_fingerprint(model) not in found
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"model": 3}', "{", "\x00"])
+def test_a_record_of_another_form_still_counts(content: str, model: Path) -> None:
+    before = encoder_fingerprint(model)
+    (model / "encoder" / "architecture.json").write_text(content)
     assert encoder_fingerprint(model) != before
 
 

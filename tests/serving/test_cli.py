@@ -79,7 +79,7 @@ def test_deploying_an_unknown_release_lists_what_there_is(
 ) -> None:
     workspace = Workspace.open(tmp_path / "workspace", create=True)
     (workspace.releases / "00aa11bb22cc33dd").mkdir(parents=True)
-    monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri: _NothingRegistered())
+    monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri, **_: _NothingRegistered())
 
     with pytest.raises(MmrError, match="00aa11bb22cc33dd"):
         run(app, "deploy", "ffff", "--workspace", str(workspace.path))

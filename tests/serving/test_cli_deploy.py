@@ -36,7 +36,7 @@ def registry(releases: list[Path], monkeypatch: pytest.MonkeyPatch) -> InMemoryT
     registry = InMemoryTracking()
     for release in releases:
         registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
-    monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri: registry)
+    monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri, **_: registry)
     return registry
 
 

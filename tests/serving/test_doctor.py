@@ -254,7 +254,7 @@ def test_the_command_fails_where_an_error_remains(
     monkeypatch: pytest.MonkeyPatch,
     serve_settings: ServeSettings,
 ) -> None:
-    monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri: registry)
+    monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri, **_: registry)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     app = typer.Typer()
     cli.register(app)

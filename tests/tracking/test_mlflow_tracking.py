@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from mmr.errors import TrackingError
-from mmr.tracking import open_tracking
+from mmr.tracking import AuditRecord, open_tracking
+from mmr.tracking.audit import append_record, read_records
 
 # MLflow 3.17 on SQLAlchemy 2.1
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -106,6 +107,27 @@ def test_audit_records_are_mirrored_as_lines_of_json(
         ("aaa", None, "first"),
         ("bbb", "aaa", "zwei\nZeilen"),
     ]
+
+
+def test_the_mirror_lies_where_the_workspace_wants_it(
+    store: str, make_release: MakeRelease, tmp_path: Path
+) -> None:
+    mirror = tmp_path / "shop" / "audit.jsonl"
+    tracking = open_tracking(store, audit_file=mirror)
+    tracking.register(release_id="aaa", release_dir=make_release("aaa"), run_id=None, tags={})
+    tracking.promote("aaa", expected=None, why="first", who="ann")
+    assert tracking.mirror == mirror
+    assert read_records(mirror) == (tracking.history(), [])
+
+
+def test_a_line_that_was_cut_short_spoils_no_other(tmp_path: Path) -> None:
+    mirror = tmp_path / "audit.jsonl"
+    record = AuditRecord("2026-01-01", "promote", "aaa", None, "zwei\nZeilen \u2028", "ann")
+    append_record(mirror, record)
+    mirror.write_bytes(mirror.read_bytes() + mirror.read_bytes()[:20])
+    append_record(mirror, record)
+    assert read_records(mirror) == ([record, record], [2])
+    assert read_records(tmp_path / "absent.jsonl") == ([], [])
 
 
 def test_a_promotion_that_died_after_the_move_is_finished_by_the_next(
