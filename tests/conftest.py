@@ -118,7 +118,7 @@ def untrained_model(
                 torch.nn.init.normal_(parameter, std=0.5)
         path = tmp_path_factory.mktemp("untrained") / kind.value
         path.mkdir()
-        save_retriever(retriever, path, training={})
+        save_retriever(retriever, path, training={"history": []})
         return path
 
     return save

@@ -94,6 +94,8 @@ class RunSettings(Settings):
                 batch=self.align.batch,
                 auxiliary_weight=self.fusion.auxiliary_weight,
                 augment=self.align.augment,
+                images_at_once=self.align.images_at_once,
+                techniques=self.fusion.techniques,
             ),
         )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from typing import Self
+
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from mmr.config.base import Settings
 from mmr.config.model import FusionKind, ModelSettings
+from mmr.config.techniques import TechniqueSettings
 
 
 class LoopSettings(Settings):
@@ -26,6 +29,16 @@ class LoopSettings(Settings):
         5, description="Validations without a better one before the stage stops early."
     )
     checkpoint_every: PositiveInt = Field(100, description="Steps between checkpoints.")
+    ema_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Validate and keep running averages of the weights, of this decay a step; 0 "
+        "takes the weights as they are.",
+    )
+    unfreeze_after: float = Field(
+        0.0, ge=0, lt=1, description="Share of the steps in which backbones stay frozen."
+    )
     bf16: bool = Field(True, description="Multiply in bf16 where the hardware does so natively.")
     compile: bool = Field(
         False, description="Compile backbones that learn (`torch.compile`): pays on GPUs."
@@ -40,6 +53,21 @@ class QueryBatchSettings(Settings):
     negatives: NonNegativeInt = Field(
         512, description="Further products drawn from the whole catalogue for each batch."
     )
+    category_queries: NonNegativeInt = Field(
+        0, description="Queries of one category side by side in a batch; 0 mixes them."
+    )
+    categories: PositiveInt = Field(
+        32, description="Clusters of queries, by the text of their products."
+    )
+
+    @model_validator(mode="after")
+    def _check_sub_batches(self) -> Self:
+        if self.category_queries and self.queries % self.category_queries:
+            raise ValueError(
+                f"queries ({self.queries}) must be a multiple of category_queries "
+                f"({self.category_queries})"
+            )
+        return self
 
 
 class VisionStage(Settings):
@@ -48,6 +76,9 @@ class VisionStage(Settings):
     loop: LoopSettings = LoopSettings(steps=1200)
     batch_size: PositiveInt = Field(256, description="Products a step.")
     augment: bool = Field(True, description="Shift, zoom and mirror images; hue is never touched.")
+    images_at_once: NonNegativeInt = Field(
+        0, description="Photographs in one forward pass (GradCache); 0 for the whole batch."
+    )
 
 
 class TextOnlyStage(Settings):
@@ -58,6 +89,7 @@ class TextOnlyStage(Settings):
     word_learning_rate: float = Field(
         3e-3, ge=0, description="Peak rate of the word vectors; 0 keeps them as they are."
     )
+    techniques: TechniqueSettings = TechniqueSettings()
 
 
 class AlignStage(Settings):
@@ -75,6 +107,10 @@ class AlignStage(Settings):
         0.0, ge=0, description="Peak rate of the word vectors; 0 keeps them as they are."
     )
     augment: bool = True
+    images_at_once: NonNegativeInt = Field(
+        0, description="Photographs in one forward pass (GradCache); 0 for the whole batch."
+    )
+    techniques: TechniqueSettings = TechniqueSettings()
 
 
 class FusionStage(Settings):
@@ -92,6 +128,7 @@ class FusionStage(Settings):
     )
     text_dropout: float = Field(0.1, ge=0, lt=1, description="Share of products shown textless.")
     image_dropout: float = Field(0.1, ge=0, lt=1, description="Share shown without their image.")
+    techniques: TechniqueSettings = TechniqueSettings()
 
 
 class EndToEndStage(Settings):
@@ -113,6 +150,10 @@ class EndToEndStage(Settings):
         0.25, ge=0, description="Weight of the query-text and query-image losses."
     )
     augment: bool = True
+    images_at_once: NonNegativeInt = Field(
+        0, description="Photographs in one forward pass (GradCache); 0 for the whole batch."
+    )
+    techniques: TechniqueSettings = TechniqueSettings()
 
 
 class LossSettings(Settings):
@@ -124,6 +165,9 @@ class LossSettings(Settings):
         default_factory=lambda: {1: 0.3, 2: 1.0},
         description="Weight of a positive pair by its grade when the query has better grades.",
     )
+    matryoshka_dims: tuple[PositiveInt, ...] = Field(
+        (), description="Lengths of the embedding's prefixes that have to serve by themselves too."
+    )
 
 
 class StageSettings(Settings):
@@ -132,6 +176,16 @@ class StageSettings(Settings):
     model: ModelSettings = ModelSettings()
     loss: LossSettings = LossSettings()
     seed: int = 7
+
+    @model_validator(mode="after")
+    def _check_matryoshka(self) -> Self:
+        too_long = [dim for dim in self.loss.matryoshka_dims if dim >= self.model.dim]
+        if too_long:
+            raise ValueError(
+                f"loss.matryoshka_dims names {too_long}, but must stay below model.dim "
+                f"({self.model.dim})"
+            )
+        return self
 
 
 class VisionStageSettings(StageSettings):
@@ -162,3 +216,9 @@ class EndToEndStageSettings(StageSettings):
     """All that decides training end to end."""
 
     stage: EndToEndStage = EndToEndStage()
+
+
+# Stages that learn from queries, and so may use `TechniqueSettings`.
+QueryStageSettings = (
+    TextOnlyStageSettings | AlignStageSettings | FusionStageSettings | EndToEndStageSettings
+)

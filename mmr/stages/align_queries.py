@@ -10,6 +10,7 @@ from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
 from mmr.stages.image_towers import ImageStageData
+from mmr.stages.technique_inputs import teacher_identity
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.loop import FitResult
 from mmr.training.objectives import AlignObjective
@@ -29,7 +30,8 @@ def align_queries(
         cache: Content-addressed results and checkpoints.
     """
     opened = Dataset(dataset)
-    run = StageRun("align_queries", opened, vision, settings, cache)
+    teacher = teacher_identity(settings)
+    run = StageRun("align_queries", opened, vision, settings, cache, teacher)
     return run.complete(out, lambda: _train(opened, run, settings, vision))
 
 
@@ -38,7 +40,7 @@ def _train(
 ) -> tuple[Retriever, FitResult]:
     retriever = load_retriever(vision).to(accelerator().device)
     retriever.with_fusion(FusionKind.MEAN)
-    data = ImageStageData.open(dataset, retriever, cache=run.cache)
+    data = ImageStageData.open(dataset, retriever, cache=run.cache, settings=settings)
     objective = AlignObjective(retriever, data.inputs, settings)
     stage = settings.stage
     encoder, head = retriever.image_encoder, retriever.image_head
@@ -47,7 +49,7 @@ def _train(
     result = train_parts(
         retriever,
         objective,
-        scale=objective.scale,
+        kept=objective.kept,
         parts={
             encoder: stage.loop.backbone_learning_rate,
             head: stage.loop.learning_rate,

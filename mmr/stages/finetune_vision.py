@@ -53,7 +53,7 @@ def _train(
     result = train_parts(
         retriever,
         objective,
-        scale=objective.scale,
+        kept=objective.scale,
         parts={encoder: encoder_rate, head: rate, objective.scale: rate},
         validate=lambda: data.score_mean(retriever),
         loop=settings.stage.loop,

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmr.config.training import QueryStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
 from mmr.stages.features import encoded_images, product_features, query_features
+from mmr.stages.technique_inputs import kept_text, with_techniques
 from mmr.stages.training_data import (
     ValidationScorer,
     open_catalogue,
@@ -20,7 +22,7 @@ from mmr.stages.training_data import (
     validation_scorer,
 )
 from mmr.training.data import Catalogue
-from mmr.training.objectives import TrainingInputs
+from mmr.training.query_objective import TrainingInputs
 from mmr.training.text_source import KeptText
 
 # Products ranked while the image tower learns: embedding more photographs would cost more time
@@ -50,15 +52,40 @@ class ImageStageData:
         return self.inputs.catalogue
 
     @classmethod
-    def open(cls, dataset: Dataset, retriever: Retriever, *, cache: Path) -> ImageStageData:
-        """Reads the dataset and encodes all texts with the frozen text backbone."""
+    def open(
+        cls,
+        dataset: Dataset,
+        retriever: Retriever,
+        *,
+        cache: Path,
+        settings: QueryStageSettings | None = None,
+    ) -> ImageStageData:
+        """Reads the dataset and encodes all texts with the frozen text backbone.
+
+        Args:
+            dataset: A prepared dataset.
+            retriever: The model.
+            cache: Content-addressed results.
+            settings: Of a stage that learns from queries; None for stage A.
+        """
         catalogue = open_catalogue(dataset, vision=retriever.settings.vision, cache=cache)
         judged = open_judged(dataset, "train")
         scorer = validation_scorer(dataset, max_products=VALIDATION_PRODUCTS)
         products = product_features(retriever, catalogue.texts, cache=cache)
-        text = KeptText(query_features(retriever, judged.queries, cache=cache), products)
+        if settings is None:
+            text = KeptText(query_features(retriever, judged.queries, cache=cache), products)
+            inputs = TrainingInputs(catalogue, judged, text)
+        else:
+            text = kept_text(retriever, judged, products, settings=settings, cache=cache)
+            inputs = with_techniques(
+                TrainingInputs(catalogue, judged, text),
+                retriever,
+                dataset,
+                settings=settings,
+                cache=cache,
+            )
         return cls(
-            inputs=TrainingInputs(catalogue, judged, text),
+            inputs=inputs,
             scorer=scorer,
             query_features=query_features(retriever, scorer.queries, cache=cache),
             product_features=products,

@@ -11,6 +11,7 @@ from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever, new_text_retriever
 from mmr.stages.features import encoded_images
 from mmr.stages.image_towers import ImageStageData
+from mmr.stages.technique_inputs import teacher_identity
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.end_to_end_objective import EndToEndObjective
 from mmr.training.loop import FitResult
@@ -30,7 +31,8 @@ def train_end_to_end(
         cache: Content-addressed results and checkpoints.
     """
     opened = Dataset(dataset)
-    run = StageRun("train_end_to_end", opened, None, settings, cache)
+    teacher = teacher_identity(settings)
+    run = StageRun("train_end_to_end", opened, None, settings, cache, teacher)
     return run.complete(out, lambda: _train(opened, run, settings))
 
 
@@ -41,7 +43,7 @@ def _train(
     retriever = new_text_retriever(settings.model)
     retriever.with_images()
     retriever.with_fusion(settings.stage.kind)
-    data = ImageStageData.open(dataset, retriever, cache=run.cache)
+    data = ImageStageData.open(dataset, retriever, cache=run.cache, settings=settings)
     if settings.model.text.words:
         retriever.with_words([*data.catalogue.texts, *data.inputs.judged.queries])
     objective = EndToEndObjective(retriever, data.inputs, settings)
@@ -54,7 +56,7 @@ def _train(
     result = train_parts(
         retriever,
         objective,
-        scale=objective.scale,
+        kept=objective.kept,
         parts={
             encoder: stage.loop.backbone_learning_rate if pretrained else rate,
             head: rate,

@@ -11,14 +11,14 @@ from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
 from mmr.stages.features import image_features, product_features, query_features
+from mmr.stages.technique_inputs import kept_text, teacher_identity, with_techniques
 from mmr.stages.token_features import product_tokens
 from mmr.stages.training_data import open_catalogue, open_judged, validation_scorer
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.fusion_objective import FusionObjective
 from mmr.training.loop import FitResult
-from mmr.training.objectives import TrainingInputs
 from mmr.training.processes import accelerator
-from mmr.training.text_source import KeptText
+from mmr.training.query_objective import TrainingInputs
 
 _BLOCK = 8_192
 
@@ -36,7 +36,8 @@ def train_fusion(
         cache: Content-addressed results and checkpoints.
     """
     opened = Dataset(dataset)
-    run = StageRun("train_fusion", opened, aligned, settings, cache)
+    teacher = teacher_identity(settings)
+    run = StageRun("train_fusion", opened, aligned, settings, cache, teacher)
     return run.complete(out, lambda: _train(opened, run, settings, aligned))
 
 
@@ -51,12 +52,17 @@ def _train(
     scorer = validation_scorer(dataset)
     products = product_features(retriever, catalogue.texts, cache=run.cache)
     images = image_features(retriever, catalogue, cache=run.cache)
-    text = KeptText(query_features(retriever, judged.queries, cache=run.cache), products)
+    text = kept_text(retriever, judged, products, settings=settings, cache=run.cache)
     queries = query_features(retriever, scorer.queries, cache=run.cache)
     tokens = product_tokens(retriever, catalogue, cache=run.cache)
-    objective = FusionObjective(
-        retriever, TrainingInputs(catalogue, judged, text), images, settings, tokens=tokens
+    inputs = with_techniques(
+        TrainingInputs(catalogue, judged, text),
+        retriever,
+        dataset,
+        settings=settings,
+        cache=run.cache,
     )
+    objective = FusionObjective(retriever, inputs, images, settings, tokens=tokens)
     has_text = torch.from_numpy(catalogue.has_text).to(retriever.device)
     has_image = torch.from_numpy(catalogue.has_image).to(retriever.device)
 
@@ -83,7 +89,7 @@ def _train(
     result = train_parts(
         retriever,
         objective,
-        scale=objective.scale,
+        kept=objective.kept,
         parts={
             retriever.fusion: stage.loop.learning_rate,
             head: stage.loop.learning_rate,

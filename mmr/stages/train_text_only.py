@@ -10,12 +10,16 @@ from mmr.config.training import TextOnlyStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever, new_text_retriever
 from mmr.stages.features import product_features, query_features
+from mmr.stages.technique_inputs import kept_text, teacher_identity, with_techniques
 from mmr.stages.training_data import open_catalogue, open_judged, validation_scorer
 from mmr.stages.training_run import StageReport, StageRun, train_parts
+from mmr.training.data import Catalogue, JudgedQueries
 from mmr.training.loop import FitResult
-from mmr.training.objectives import TextOnlyObjective, TrainingInputs
+from mmr.training.objectives import TextOnlyObjective
 from mmr.training.processes import accelerator
-from mmr.training.text_source import KeptText, LearningText, TextSource
+from mmr.training.query_objective import TrainingInputs
+from mmr.training.query_text import wordings
+from mmr.training.text_source import LearningText, TextSource
 
 
 def train_text_only(
@@ -30,7 +34,8 @@ def train_text_only(
         cache: Content-addressed results and checkpoints.
     """
     opened = Dataset(dataset)
-    run = StageRun("text_only", opened, None, settings, cache)
+    teacher = teacher_identity(settings)
+    run = StageRun("text_only", opened, None, settings, cache, teacher)
     return run.complete(out, lambda: _train(opened, run, settings))
 
 
@@ -45,22 +50,15 @@ def _train(
     scorer = validation_scorer(dataset)
     if settings.model.text.words:
         retriever.with_words([*catalogue.texts, *judged.queries])
-    learning = loop.backbone_learning_rate > 0
-    text: TextSource
-    if learning:
-        text = LearningText(
-            retriever.text_encoder,
-            query_encoder=retriever.query_encoder,
-            queries=judged.queries,
-            products=catalogue.texts,
-            settings=settings.model.text,
-        )
-    else:
-        text = KeptText(
-            query_features(retriever, judged.queries, cache=run.cache),
-            product_features(retriever, catalogue.texts, cache=run.cache),
-        )
-    objective = TextOnlyObjective(retriever, TrainingInputs(catalogue, judged, text), settings)
+    text = _text_source(retriever, catalogue, judged, settings, cache=run.cache)
+    inputs = with_techniques(
+        TrainingInputs(catalogue, judged, text),
+        retriever,
+        dataset,
+        settings=settings,
+        cache=run.cache,
+    )
+    objective = TextOnlyObjective(retriever, inputs, settings)
 
     def validate() -> float:
         queries = query_features(retriever, scorer.queries, cache=run.cache)
@@ -73,7 +71,7 @@ def _train(
     result = train_parts(
         retriever,
         objective,
-        scale=objective.scale,
+        kept=objective.kept,
         parts={
             **retriever.text_parts(
                 rate=loop.learning_rate, word_rate=settings.stage.word_learning_rate
@@ -87,3 +85,26 @@ def _train(
         run=run,
     )
     return retriever, result
+
+
+def _text_source(
+    retriever: Retriever,
+    catalogue: Catalogue,
+    judged: JudgedQueries,
+    settings: TextOnlyStageSettings,
+    *,
+    cache: Path,
+) -> TextSource:
+    """Kept features of a frozen backbone, or a backbone that learns."""
+    if not settings.stage.loop.backbone_learning_rate:
+        products = product_features(retriever, catalogue.texts, cache=cache)
+        return kept_text(retriever, judged, products, settings=settings, cache=cache)
+    reworded = settings.stage.techniques.query_text
+    return LearningText(
+        retriever.text_encoder,
+        query_encoder=retriever.query_encoder,
+        queries=judged.queries,
+        products=catalogue.texts,
+        settings=settings.model.text,
+        wordings=wordings(judged.queries, settings=reworded, seed=settings.seed),
+    )

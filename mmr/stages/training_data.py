@@ -14,6 +14,7 @@ from mmr.config.model import VisionSettings
 from mmr.data.dataset import Dataset, Split
 from mmr.data.framing import Framing
 from mmr.data.pixels import decoded_pixels
+from mmr.data.text import normalise_query
 from mmr.errors import DataContractError
 from mmr.evaluation.metrics import DEPTH, query_metrics
 from mmr.evaluation.ranking import exact_search
@@ -90,7 +91,13 @@ def open_judged(dataset: Dataset, split: Split) -> JudgedQueries:
         ),
         shape=(len(queries), len(dataset)),
     )
-    return JudgedQueries(queries=queries["query"].tolist(), grades=grades)
+    _, same_query = np.unique(queries["query"].map(normalise_query), return_inverse=True)
+    return JudgedQueries(
+        queries=queries["query"].tolist(),
+        query_ids=queries["query_id"].tolist(),
+        same_query=same_query.astype(np.int64),
+        grades=grades,
+    )
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from mmr.data.dataset import Dataset
 from mmr.hashing import files_below, sha256_file, sha256_json
 from mmr.models.retriever import Retriever
 from mmr.models.storage import save_retriever
+from mmr.models.text import TextEncoder
+from mmr.models.vision import ImageEncoder
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.training.loop import FitResult, Objective, fit
 from mmr.training.processes import is_main, wait_for_all
@@ -71,6 +73,7 @@ class StageRun:
         parent: Model directory it starts from, if any.
         settings: All that decides the result beside dataset and parent.
         cache: Directory of content-addressed results.
+        teacher: Identity of the teacher it learns from, if any.
     """
 
     stage: str
@@ -78,6 +81,7 @@ class StageRun:
     parent: Path | None
     settings: StageSettings
     cache: Path
+    teacher: str | None = None
 
     @property
     def key(self) -> str:
@@ -88,6 +92,7 @@ class StageRun:
                 self.settings.model_dump(mode="json"),
                 self.dataset.manifest.content_hash,
                 encoder_fingerprint(self.parent) if self.parent else None,
+                self.teacher,
                 _code_hash(),
             ]
         )[:32]
@@ -149,7 +154,7 @@ def train_parts(
     retriever: Retriever,
     objective: Objective[Any],
     *,
-    scale: nn.Module,
+    kept: nn.Module,
     parts: dict[nn.Module, float],
     validate: Callable[[], float],
     loop: LoopSettings,
@@ -160,13 +165,14 @@ def train_parts(
     Args:
         retriever: Changed in place.
         objective: What is minimised.
-        scale: The learnt scale, which only the loss needs.
-        parts: Module to peak learning rate; at 0, and everything else, is frozen.
+        kept: What the objective has of its own, such as the learnt scale.
+        parts: Module to peak learning rate; at 0, and everything else, is frozen. Backbones join
+            after `loop.unfreeze_after` of the steps.
         validate: Scores the present retriever.
         loop: Numbers of the loop.
         run: Names the checkpoint.
     """
-    trained = nn.ModuleDict({"retriever": retriever, "objective": scale})
+    trained = nn.ModuleDict({"retriever": retriever, "objective": kept})
     trained.requires_grad_(False)
     groups: list[dict[str, Any]] = []
     for part, rate in parts.items():
@@ -183,6 +189,7 @@ def train_parts(
         seed=run.settings.seed,
         checkpoint=run.checkpoint,
         description=run.stage,
+        late=[part for part in parts if isinstance(part, TextEncoder | ImageEncoder)],
     )
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from scipy.sparse import csr_array
-from torch import Tensor
 
 from mmr.config.training import QueryBatchSettings
+from mmr.training.categories import grouped_order
+from mmr.training.streams import Stream, random_stream
 from mmr.types import BoolArray, Int64Array, Photographs
 
 
@@ -42,35 +43,31 @@ class JudgedQueries:
 
     Attributes:
         queries: Query texts.
+        query_ids: The shop's ids.
+        same_query: `(queries,)`, equal where two queries differ in case and spaces alone.
         grades: `(queries, products)` sparse, int; 0 is not judged.
     """
 
     queries: list[str]
+    query_ids: list[str]
+    same_query: Int64Array
     grades: csr_array
 
     def __len__(self) -> int:
         return len(self.queries)
 
-    def grade_block(self, queries: Int64Array, products: Int64Array) -> Tensor:
-        """Dense grades of some queries and products, `(queries, products)` int64."""
-        return torch.from_numpy(
-            self.grades[queries].toarray()[:, products].astype(np.int64, copy=False)
-        )
-
 
 @dataclass(frozen=True)
 class QueryBatch:
-    """Some queries, the products drawn for them, and how they are judged.
+    """Some queries, and the products drawn for them.
 
     Attributes:
         queries: `(queries,)` rows of the query list.
         products: `(products,)` rows of the catalogue, each once.
-        grades: `(queries, products)` int64.
     """
 
     queries: Int64Array
     products: Int64Array
-    grades: Tensor
 
 
 class QueryBatches:
@@ -83,23 +80,39 @@ class QueryBatches:
         products: Number of products in the catalogue.
         settings: Sizes.
         seed: Of the whole run.
+        further: Each draws further products for the queries of a step.
+        categories: `(queries,)`, for sub-batches of one category.
     """
 
     def __init__(
-        self, judged: JudgedQueries, *, products: int, settings: QueryBatchSettings, seed: int
+        self,
+        judged: JudgedQueries,
+        *,
+        products: int,
+        settings: QueryBatchSettings,
+        seed: int,
+        further: Sequence[Callable[[Int64Array, int], Int64Array]] = (),
+        categories: Int64Array | None = None,
     ) -> None:
         self._judged, self._products, self._settings = judged, products, settings
-        self._seed = seed
+        self._seed, self._further, self._categories = seed, further, categories
 
     def __call__(self, step: int) -> QueryBatch:
         settings = self._settings
-        random = np.random.default_rng([self._seed, 1, step])
-        queries = _epoch_slice(len(self._judged), settings.queries, step=step, seed=self._seed)
+        random = random_stream(self._seed, Stream.BATCH, step)
+        queries = self._queries(step)
         drawn = [self._positives(query, random) for query in queries]
         negatives = random.integers(0, self._products, settings.negatives)
-        products = np.unique(np.concatenate([*drawn, negatives]))
-        grades = self._judged.grade_block(queries, products)
-        return QueryBatch(queries, products, grades)
+        more = [draw(queries, step) for draw in self._further]
+        return QueryBatch(queries, np.unique(np.concatenate([*drawn, negatives, *more])))
+
+    def _queries(self, step: int) -> Int64Array:
+        size, group = self._settings.queries, self._settings.category_queries
+        if not group or self._categories is None:
+            return _epoch_slice(len(self._judged), size, step=step, seed=self._seed)
+        epoch, place = _epoch_place(len(self._judged), size, step=step)
+        random = random_stream(self._seed, Stream.ORDER, epoch)
+        return grouped_order(self._categories, size=group, random=random)[place]
 
     def _positives(self, query: int, random: np.random.Generator) -> Int64Array:
         grades = self._judged.grades
@@ -116,8 +129,12 @@ def product_batch(products: Int64Array, *, size: int, step: int, seed: int) -> I
 
 
 def _epoch_slice(rows: int, size: int, *, step: int, seed: int) -> Int64Array:
+    epoch, place = _epoch_place(rows, size, step=step)
+    return random_stream(seed, Stream.ORDER, epoch).permutation(rows)[place].astype(np.int64)
+
+
+def _epoch_place(rows: int, size: int, *, step: int) -> tuple[int, slice]:
+    """The epoch of a step, and where in its order the step's batch stands."""
     size = min(size, rows)
-    per_epoch = rows // size
-    epoch, position = divmod(step, per_epoch)
-    order = np.random.default_rng([seed, 0, epoch]).permutation(rows)
-    return order[position * size : (position + 1) * size].astype(np.int64)
+    epoch, position = divmod(step, rows // size)
+    return epoch, slice(position * size, (position + 1) * size)

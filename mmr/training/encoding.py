@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from mmr.models.retriever import Retriever
 from mmr.training.augment import augmented
 from mmr.training.data import Catalogue
+from mmr.training.grad_cache import encoded_in_parts
 from mmr.training.processes import gathered, own_part
 from mmr.training.text_source import TextSource
 from mmr.types import Int64Array
-
-
-@dataclass(frozen=True)
-class ProductBatch:
-    """Some products and their photographs.
-
-    Attributes:
-        products: `(products,)` rows of the catalogue.
-        pixels: `(own products, 3, height, width)` uint8, this process's part.
-    """
-
-    products: Int64Array
-    pixels: Tensor
-
-
-@dataclass(frozen=True)
-class IllustratedBatch(ProductBatch):
-    """Some queries and the products drawn for them, with their photographs.
-
-    Attributes:
-        queries: `(queries,)` rows of the query list.
-        grades: `(queries, products)` int64.
-    """
-
-    queries: Int64Array
-    grades: Tensor
-
-
-def query_embeddings(retriever: Retriever, text: TextSource, rows: Int64Array) -> Tensor:
-    """Embeddings of some queries, `(rows, dim)`; each process encodes its part."""
-    own: Tensor = retriever.query_head(text.queries(own_part(rows)))
-    return gathered(own, rows=len(rows))
 
 
 def text_embeddings(retriever: Retriever, text: TextSource, rows: Int64Array) -> Tensor:
@@ -53,11 +20,25 @@ def text_embeddings(retriever: Retriever, text: TextSource, rows: Int64Array) ->
     return gathered(own, rows=len(rows))
 
 
-def image_embeddings(retriever: Retriever, batch: ProductBatch, *, augment: bool) -> Tensor:
-    """Image embeddings of a batch's products, `(rows, dim)`; each process encodes its part."""
-    pixels = batch.pixels.to(retriever.device, non_blocking=True)
-    own = retriever.image_embedding(augmented(pixels) if augment else pixels)
-    return gathered(own, rows=len(batch.products))
+def image_embeddings(
+    retriever: Retriever, pixels: Tensor, *, rows: int, augment: bool, at_once: int
+) -> Tensor:
+    """Image embeddings of a batch's products, `(rows, dim)`; each process encodes its part.
+
+    Args:
+        retriever: Its image tower is used.
+        pixels: `(own rows, 3, height, width)` uint8, of `own_pixels`.
+        rows: Products of the whole batch.
+        augment: Whether photographs are shifted, zoomed and mirrored.
+        at_once: Photographs in one forward pass, see `encoded_in_parts`; 0 for all.
+    """
+    pixels = pixels.to(retriever.device, non_blocking=True)
+    pixels = augmented(pixels) if augment else pixels
+    if at_once and at_once < len(pixels):
+        own = encoded_in_parts(retriever.image_embedding, pixels, size=at_once, model=retriever)
+    else:
+        own = retriever.image_embedding(pixels)
+    return gathered(own, rows=rows)
 
 
 def own_pixels(catalogue: Catalogue, rows: Int64Array) -> Tensor:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
+
 from torch import Tensor
 
 from mmr.config.training import EndToEndStageSettings
 from mmr.models.retriever import Retriever
-from mmr.training.data import QueryBatches
-from mmr.training.encoding import (
-    IllustratedBatch,
-    image_embeddings,
-    own_pixels,
-    query_embeddings,
-    text_embeddings,
-)
-from mmr.training.losses import query_product_loss
-from mmr.training.objectives import LearntScale, TrainingInputs, single_modality_losses
+from mmr.training.encoding import image_embeddings, load_pixels, own_pixels, text_embeddings
+from mmr.training.objectives import photographs
+from mmr.training.query_objective import QueryObjective, TrainingBatch, TrainingInputs
+from mmr.training.targets import Targets
+from mmr.types import Int64Array
 
 
-class EndToEndObjective:
+class EndToEndObjective(QueryObjective):
     """Stage C's loss on photographs in place of kept features, so that all parts learn at once.
 
     Args:
@@ -31,43 +27,39 @@ class EndToEndObjective:
     def __init__(
         self, retriever: Retriever, inputs: TrainingInputs, settings: EndToEndStageSettings
     ) -> None:
-        self._retriever, self._inputs, self._settings = retriever, inputs, settings
-        self.scale = LearntScale(settings.loss).to(retriever.device)
-        self._batches = QueryBatches(
-            inputs.judged,
-            products=len(inputs.catalogue),
-            settings=settings.stage.batch,
-            seed=settings.seed,
+        self._stage = settings.stage
+        super().__init__(retriever, inputs, settings)
+
+    def batch(self, step: int) -> TrainingBatch:
+        """See `QueryObjective`; with the products' photographs."""
+        batch = super().batch(step)
+        return replace(batch, pixels=own_pixels(self.inputs.catalogue, batch.products))
+
+    def batch_loss(self, batch: TrainingBatch, targets: Targets) -> Tensor:
+        """See `QueryObjective`."""
+        stage, rows = self._stage, batch.products
+        query = self.query_embeddings(batch)
+        text = text_embeddings(self.retriever, self.inputs.text, rows)
+        image = image_embeddings(
+            self.retriever,
+            photographs(batch),
+            rows=len(rows),
+            augment=stage.augment,
+            at_once=stage.images_at_once,
         )
-
-    def batch(self, step: int) -> IllustratedBatch:
-        """Queries and products of one step, and the products' photographs."""
-        batch = self._batches(step)
-        pixels = own_pixels(self._inputs.catalogue, batch.products)
-        return IllustratedBatch(batch.products, pixels, batch.queries, batch.grades)
-
-    def loss(self, batch: IllustratedBatch) -> Tensor:
-        """The loss of one batch, a scalar."""
-        retriever, inputs, stage = self._retriever, self._inputs, self._settings.stage
-        device = retriever.device
-        query = query_embeddings(retriever, inputs.text, batch.queries)
-        text = text_embeddings(retriever, inputs.text, batch.products)
-        image = image_embeddings(retriever, batch, augment=stage.augment)
-        has_text = torch.from_numpy(inputs.catalogue.has_text[batch.products]).to(device)
-        has_image = torch.from_numpy(inputs.catalogue.has_image[batch.products]).to(device)
-        fused = retriever.fusion(text, image, has_text=has_text, has_image=has_image)
-        grades, weights = batch.grades.to(device), self._settings.loss.grade_weights
-        loss = query_product_loss(query, fused, grades, scale=self.scale(), grade_weights=weights)
+        loss = self.leading(query, self._fused(rows, text, image), targets)
         if stage.auxiliary_weight:
-            text_loss, image_loss = single_modality_losses(
-                query,
-                text,
-                image,
-                grades,
-                has_text=has_text,
-                has_image=has_image,
-                scale=self.scale(),
-                grade_weights=weights,
-            )
+            text_loss, image_loss = self.single_modalities(query, text, image, rows, targets)
             loss = loss + stage.auxiliary_weight * (text_loss + image_loss)
         return loss
+
+    def product_embeddings(self, rows: Int64Array) -> Tensor:
+        """See `QueryObjective`."""
+        pixels = load_pixels(self.inputs.catalogue, rows).to(self.retriever.device)
+        text: Tensor = self.retriever.text_head(self.inputs.text.products(rows))
+        return self._fused(rows, text, self.retriever.image_embedding(pixels))
+
+    def _fused(self, rows: Int64Array, text: Tensor, image: Tensor) -> Tensor:
+        has_text, has_image = self.present(rows)
+        fused: Tensor = self.retriever.fusion(text, image, has_text=has_text, has_image=has_image)
+        return fused

@@ -7,19 +7,14 @@ from torch import Tensor
 
 from mmr.config.training import FusionStageSettings
 from mmr.models.retriever import Retriever
-from mmr.training.data import QueryBatch, QueryBatches
-from mmr.training.encoding import query_embeddings
 from mmr.training.kept_tokens import KeptTokens
-from mmr.training.losses import query_product_loss
-from mmr.training.objectives import (
-    LearntScale,
-    TrainingInputs,
-    single_modality_losses,
-)
 from mmr.training.processes import gathered, own_part
+from mmr.training.query_objective import QueryObjective, TrainingBatch, TrainingInputs
+from mmr.training.targets import Targets
+from mmr.types import Int64Array
 
 
-class FusionObjective:
+class FusionObjective(QueryObjective):
     """Stage C: the query against the fused product, stage B's losses kept as auxiliary.
 
     The backbones are frozen and their features kept; heads and fusion learn. Some products are
@@ -45,69 +40,52 @@ class FusionObjective:
         *,
         tokens: KeptTokens | None = None,
     ) -> None:
-        self._retriever, self._inputs, self._settings = retriever, inputs, settings
         self._image_features, self._tokens = image_features, tokens
-        self.scale = LearntScale(settings.loss).to(retriever.device)
-        self._batches = QueryBatches(
-            inputs.judged,
-            products=len(inputs.catalogue),
-            settings=settings.stage.batch,
-            seed=settings.seed,
-        )
+        self._stage = settings.stage
+        super().__init__(retriever, inputs, settings)
 
-    def batch(self, step: int) -> QueryBatch:
-        """Queries and products of one step."""
-        return self._batches(step)
-
-    def loss(self, batch: QueryBatch) -> Tensor:
-        """The loss of one batch, a scalar."""
-        retriever, stage = self._retriever, self._settings.stage
-        device, catalogue = retriever.device, self._inputs.catalogue
-        own, total = own_part(batch.products), len(batch.products)
-        query = query_embeddings(retriever, self._inputs.text, batch.queries)
-        own_text = retriever.text_head(self._inputs.text.products(own))
-        own_image = retriever.image_head(  # type: ignore[misc]
-            self._image_features[torch.from_numpy(own).to(self._image_features.device)].to(device)
-        )
-        shown_text, shown_image = self._dropped(
-            torch.from_numpy(catalogue.has_text[own]).to(device),
-            torch.from_numpy(catalogue.has_image[own]).to(device),
-        )
-        fused = gathered(
-            retriever.fusion(
-                own_text,
-                own_image,
-                has_text=shown_text,
-                has_image=shown_image,
-                tokens=self._tokens.of(own) if self._tokens else None,
-            ),
-            rows=total,
-        )
-        grades = batch.grades.to(device)
-        loss = query_product_loss(
-            query,
-            fused,
-            grades,
-            scale=self.scale(),
-            grade_weights=self._settings.loss.grade_weights,
-        )
-        if stage.auxiliary_weight:
-            text_loss, image_loss = single_modality_losses(
-                query,
-                gathered(own_text, rows=total),
-                gathered(own_image, rows=total),
-                grades,
-                has_text=torch.from_numpy(catalogue.has_text[batch.products]).to(device),
-                has_image=torch.from_numpy(catalogue.has_image[batch.products]).to(device),
-                scale=self.scale(),
-                grade_weights=self._settings.loss.grade_weights,
+    def batch_loss(self, batch: TrainingBatch, targets: Targets) -> Tensor:
+        """See `QueryObjective`."""
+        weight, total = self._stage.auxiliary_weight, len(batch.products)
+        own = own_part(batch.products)
+        query = self.query_embeddings(batch)
+        own_text, own_image = self._modalities(own)
+        fused = self._fused(own, own_text, own_image, *self._dropped(*self.present(own)))
+        loss = self.leading(query, gathered(fused, rows=total), targets)
+        if weight:
+            text, image = gathered(own_text, rows=total), gathered(own_image, rows=total)
+            text_loss, image_loss = self.single_modalities(
+                query, text, image, batch.products, targets
             )
-            loss = loss + stage.auxiliary_weight * (text_loss + image_loss)
+            loss = loss + weight * (text_loss + image_loss)
         return loss
+
+    def product_embeddings(self, rows: Int64Array) -> Tensor:
+        """See `QueryObjective`."""
+        return self._fused(rows, *self._modalities(rows), *self.present(rows))
+
+    def _fused(
+        self, rows: Int64Array, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor
+    ) -> Tensor:
+        fused: Tensor = self.retriever.fusion(
+            text,
+            image,
+            has_text=has_text,
+            has_image=has_image,
+            tokens=self._tokens.of(rows) if self._tokens else None,
+        )
+        return fused
+
+    def _modalities(self, rows: Int64Array) -> tuple[Tensor, Tensor]:
+        """Text and image embeddings of some products, each `(rows, dim)`."""
+        retriever, features = self.retriever, self._image_features
+        own = features[torch.from_numpy(rows).to(features.device)].to(retriever.device)
+        text = retriever.text_head(self.inputs.text.products(rows))
+        return text, retriever.image_head(own)  # type: ignore[misc]
 
     def _dropped(self, has_text: Tensor, has_image: Tensor) -> tuple[Tensor, Tensor]:
         """Hides a modality of some products that have both."""
-        stage = self._settings.stage
+        stage = self._stage
         draw = torch.rand(len(has_text), device=has_text.device)
         both = has_text & has_image
         hide_text = both & (draw < stage.text_dropout)

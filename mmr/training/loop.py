@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import copy
-import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from mmr.atomic import new_file
 from mmr.config.training import LoopSettings
 from mmr.models.precision import bf16_autocast, fast_matmuls
 from mmr.progress import progress_bar
+from mmr.training.averaging import AveragedWeights
 from mmr.training.batch_norm import normalise_over_processes
+from mmr.training.checkpoints import (
+    LoopState,
+    Weights,
+    copied,
+    frozen_names,
+    learning_weights,
+    restore_checkpoint,
+    save_checkpoint,
+)
 from mmr.training.compilation import compiled
 from mmr.training.feed import BatchFeed
 from mmr.training.processes import (
@@ -28,6 +37,7 @@ from mmr.training.processes import (
     process_index,
     share_weights,
 )
+from mmr.training.schedule import LateParts, rate_share
 
 Batch = TypeVar("Batch")
 
@@ -40,28 +50,6 @@ class Objective(Protocol[Batch]):
 
     def loss(self, batch: Batch) -> Tensor:
         """The loss of a batch, a scalar; equal in every process (see `mmr.training.processes`)."""
-
-
-@dataclass
-class LoopState:
-    """All that a resumed run needs beside model and optimizer.
-
-    Attributes:
-        step: Optimizer steps done.
-        best_step, best_metric: Where validation was best; step 0 is the untrained start.
-        stale: Validations since then.
-        waited_s, stepped_s: Seconds spent waiting for data, and in steps, that waiting included.
-        history: One record a validation: step, loss, metric, learning rate, seconds since the start
-            of this process, share of the steps' time spent waiting for data since the last record.
-    """
-
-    step: int = 0
-    best_step: int = 0
-    best_metric: float = -math.inf
-    stale: int = 0
-    waited_s: float = 0.0
-    stepped_s: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -90,6 +78,7 @@ def fit(
     seed: int,
     checkpoint: Path,
     description: str,
+    late: Sequence[nn.Module] = (),
 ) -> FitResult:
     """Trains until the steps are done or validation stops improving.
 
@@ -109,17 +98,23 @@ def fit(
         checkpoint: File to resume from and to write to; removed by the caller once the stage is
             stored.
         description: Shown beside the progress bar.
+        late: Parts that learn only after `settings.unfreeze_after` of the steps.
     """
     share_weights(model)
     normalise_over_processes(model)
+    weights = partial(learning_weights, model, frozen=frozen_names(model))
+    late_parts = LateParts(late, settings)
     optimizer = _new_optimizer(parameters, settings)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, settings))
+    schedule = _new_schedule(optimizer, settings, late_parts)
     state = LoopState()
-    best: dict[str, Tensor] = {}
+    average: AveragedWeights | None = None
     if checkpoint.is_file():
-        best = _restore(checkpoint, model, optimizer, schedule, state)
+        best, averaged = restore_checkpoint(checkpoint, model, optimizer, schedule, state)
     else:
-        state.best_metric, best = _validated(model, validate), _weights(model)
+        state.best_metric, best = _validated(model, validate), copied(weights())
+        averaged = best
+    if settings.ema_decay:
+        average = AveragedWeights(settings.ema_decay, weights, averaged)
     with (
         progress_bar(description, settings.steps, show=is_main()) as bar,
         BatchFeed(objective.batch, end=settings.steps) as feed,
@@ -130,19 +125,24 @@ def fit(
         running = 0.0
         while state.step < settings.steps and state.stale < settings.patience:
             torch.manual_seed(_step_seed(seed, state.step))
-            loss = _timed_step(model, objective, feed, optimizer, settings, state)
+            loss = _timed_step(model, objective, feed, optimizer, settings, state, late_parts)
             schedule.step()
             state.step += 1
+            if average:
+                average.update(state.step)
             running = loss if running == 0.0 else 0.95 * running + 0.05 * loss
             bar.advance(note=f"loss {running:.3f} best {state.best_metric:.4f}")
             if state.step % settings.validate_every == 0 or state.step == settings.steps:
                 record = {"loss": running, "learning_rate": float(schedule.get_last_lr()[0])}
                 record["data_wait_share"] = _wait_share(mark, _clock(state))
-                if _note_validation(state, _validated(model, validate), record, start):
-                    best = _weights(model)
+                with average.shown(model) if average else nullcontext():
+                    if _note_validation(state, _validated(model, validate), record, start):
+                        best = copied(weights())
                 mark = _clock(state)
             if state.step % settings.checkpoint_every == 0 and is_main():
-                _save(checkpoint, model, optimizer, schedule, state, best)
+                kept: dict[str, Weights] = {"model": weights(), "best": best}
+                kept["averaged"] = average.values if average else {}
+                save_checkpoint(checkpoint, kept, optimizer, schedule, state)
     model.load_state_dict(best, strict=False)
     share = _wait_share((0.0, 0.0), _clock(state))
     return FitResult(state.best_step, state.best_metric, state.step, state.history, share)
@@ -160,6 +160,15 @@ def _new_optimizer(
     )
 
 
+def _new_schedule(
+    optimizer: torch.optim.Optimizer, settings: LoopSettings, late: LateParts
+) -> torch.optim.lr_scheduler.LambdaLR:
+    joined = [late.joining(group["params"]) for group in optimizer.param_groups]
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimizer, [partial(rate_share, settings=settings, joined=step) for step in joined]
+    )
+
+
 def _timed_step(
     model: nn.Module,
     objective: Objective[Batch],
@@ -167,12 +176,15 @@ def _timed_step(
     optimizer: torch.optim.Optimizer,
     settings: LoopSettings,
     state: LoopState,
+    late: LateParts,
 ) -> float:
     """Takes the step's batch and does the step, and counts how long waiting and both took.
 
     The loss is read back, so on an accelerator too the time is that of finished work.
     """
     start, waited = time.perf_counter(), feed.waited_s
+    model.train()
+    late.hold(state.step)
     loss = _step(model, objective, feed.take(state.step), optimizer, settings)
     state.stepped_s += time.perf_counter() - start
     state.waited_s += feed.waited_s - waited
@@ -186,7 +198,6 @@ def _step(
     optimizer: torch.optim.Optimizer,
     settings: LoopSettings,
 ) -> float:
-    model.train()
     with fast_matmuls():
         with bf16_autocast(accelerator().device, enabled=settings.bf16):
             loss = objective.loss(batch)
@@ -205,15 +216,6 @@ def _clock(state: LoopState) -> tuple[float, float]:
 
 def _wait_share(before: tuple[float, float], after: tuple[float, float]) -> float:
     return (after[0] - before[0]) / max(after[1] - before[1], 1e-9)
-
-
-def _rate(step: int, settings: LoopSettings) -> float:
-    """Share of the peak rate: linear warm-up, then cosine decay to a twentieth."""
-    warmup = max(1, round(settings.warmup_share * settings.steps))
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, settings.steps - warmup)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def _step_seed(seed: int, step: int) -> int:
@@ -241,49 +243,3 @@ def _note_validation(
         return True
     state.stale += 1
     return False
-
-
-def _weights(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of everything that training changes: learning parameters and buffers."""
-    frozen = {name for name, value in model.named_parameters() if not value.requires_grad}
-    return {
-        name: value.detach().clone()
-        for name, value in model.state_dict().items()
-        if name not in frozen
-    }
-
-
-def _save(
-    checkpoint: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
-    state: LoopState,
-    best: dict[str, Tensor],
-) -> None:
-    content = {
-        "model": _weights(model),
-        "optimizer": optimizer.state_dict(),
-        "schedule": {"last_epoch": schedule.last_epoch},
-        "state": asdict(state),
-        "best": best,
-    }
-    with new_file(checkpoint) as scratch:
-        torch.save(content, scratch)
-
-
-def _restore(
-    checkpoint: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
-    state: LoopState,
-) -> dict[str, Tensor]:
-    content = torch.load(checkpoint, weights_only=True, map_location="cpu")
-    model.load_state_dict(content["model"], strict=False)
-    optimizer.load_state_dict(content["optimizer"])
-    schedule.last_epoch = content["schedule"]["last_epoch"]
-    for name, value in copy.deepcopy(content["state"]).items():
-        setattr(state, name, value)
-    best: dict[str, Tensor] = content["best"]
-    return best

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 
 def graded_contrastive_loss(
-    scores: Tensor, grades: Tensor, *, grade_weights: Mapping[int, float]
+    scores: Tensor,
+    grades: Tensor,
+    *,
+    grade_weights: Mapping[int, float],
+    ignored: Tensor | None = None,
 ) -> Tensor:
     """Multi-positive contrastive loss with graded relevance.
 
@@ -26,6 +30,7 @@ def graded_contrastive_loss(
         grades: `(rows, columns)`, int; 0 is not judged. A row without a positive counts nothing.
         grade_weights: Weight of each grade that is not the best one of its row; the best one
             weighs 1. A grade that is not named weighs 1.
+        ignored: `(rows, columns)`, bool: cells that compete with no positive; None where all do.
 
     Returns:
         A scalar, the mean over rows with a positive; 0 when there is none.
@@ -39,7 +44,8 @@ def graded_contrastive_loss(
     row, column = grades.nonzero(as_tuple=True)  # few: losses are taken where grades are
     judged = grades[row, column]
     for level in torch.unique(judged).tolist():
-        negatives = scores.masked_fill(grades >= level, float("-inf")).logsumexp(1)
+        silent = grades >= level if ignored is None else (grades >= level) | ignored
+        negatives = scores.masked_fill(silent, float("-inf")).logsumexp(1)
         at_level = judged == level
         rows, columns = row[at_level], column[at_level]
         # -log(e^s / (e^s + sum e^n))
@@ -62,6 +68,7 @@ def query_product_loss(
     *,
     scale: Tensor,
     grade_weights: Mapping[int, float],
+    ignored: Tensor | None = None,
 ) -> Tensor:
     """Graded contrastive loss in both directions: each query ranks products, and the reverse.
 
@@ -71,10 +78,16 @@ def query_product_loss(
         grades: `(queries, products)`, int.
         scale: Scalar, 1 / temperature.
         grade_weights: See `graded_contrastive_loss`.
+        ignored: `(queries, products)`, bool; see `graded_contrastive_loss`.
     """
     scores = scale * queries @ products.T
-    forward = graded_contrastive_loss(scores, grades, grade_weights=grade_weights)
-    backward = graded_contrastive_loss(scores.T, grades.T, grade_weights=grade_weights)
+    forward = graded_contrastive_loss(scores, grades, grade_weights=grade_weights, ignored=ignored)
+    backward = graded_contrastive_loss(
+        scores.T,
+        grades.T,
+        grade_weights=grade_weights,
+        ignored=None if ignored is None else ignored.T,
+    )
     return 0.5 * (forward + backward)
 
 
@@ -98,3 +111,51 @@ def pair_contrastive_loss(left: Tensor, right: Tensor, same: Tensor, *, scale: T
     forward = torch.nn.functional.cross_entropy(scores, target)
     backward = torch.nn.functional.cross_entropy(scores.T, target)
     return 0.5 * (forward + backward)
+
+
+def distillation_loss(scores: Tensor, teacher: Tensor) -> Tensor:
+    """How far the softmax of scores is from a teacher's, row by row: KL(teacher || student).
+
+    Only cells that the teacher has an opinion on take part; it is 0 when both agree on them.
+
+    Args:
+        scores: `(queries, products)`, scaled cosine similarities.
+        teacher: `(queries, products)`, the teacher's logits; NaN where it has no opinion.
+
+    Returns:
+        A scalar, the mean over rows with two opinions at least; 0 when there is none.
+
+    Source: Qwen3-VL-Embedding (technical report, section 5), whose cross-entropy differs from this
+    by the teacher's entropy, a constant.
+    """
+    known = ~teacher.isnan()
+    rows = known.sum(1) > 1
+    if not bool(rows.any()):
+        return scores.sum() * 0.0
+    known = known[rows]
+    student = scores[rows].float().masked_fill(~known, float("-inf")).log_softmax(1)
+    wanted = teacher[rows].float().masked_fill(~known, float("-inf")).log_softmax(1)
+    divergence = torch.where(known, wanted.exp() * (wanted - student), 0.0)
+    return divergence.sum(1).mean()
+
+
+def over_prefixes(
+    loss: Callable[[Tensor, Tensor], Tensor], left: Tensor, right: Tensor, *, dims: Sequence[int]
+) -> Tensor:
+    """The sum of a loss over whole embeddings and over their first dimensions (Matryoshka).
+
+    Args:
+        loss: Of two sets of embeddings of unit length, a scalar.
+        left: `(rows, dim)`, unit length.
+        right: `(others, dim)`, unit length.
+        dims: Lengths of the prefixes, each brought to unit length anew.
+
+    Source: Matryoshka Representation Learning (arXiv:2205.13147), all weights 1.
+    """
+    total = loss(left, right)
+    for dim in dims:
+        total = total + loss(
+            torch.nn.functional.normalize(left[:, :dim], dim=-1),
+            torch.nn.functional.normalize(right[:, :dim], dim=-1),
+        )
+    return total

@@ -1,4 +1,4 @@
-"""What each stage minimises: the batch of a step, and the loss of a batch.
+"""What the text-only towers and stages A and B minimise: the batch of a step, its loss.
 
 Every process encodes its own part of a batch and gathers the embeddings of all; from there on the
 computation is that of one process (`mmr.training.processes`).
@@ -6,93 +6,54 @@ computation is that of one process (`mmr.training.processes`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from mmr.config.training import (
-    AlignStageSettings,
-    LossSettings,
-    TextOnlyStageSettings,
-    VisionStageSettings,
-)
+from mmr.config.training import AlignStageSettings, VisionStageSettings
 from mmr.models.retriever import Retriever
-from mmr.training.data import Catalogue, JudgedQueries, QueryBatch, QueryBatches, product_batch
-from mmr.training.encoding import (
-    IllustratedBatch,
-    ProductBatch,
-    image_embeddings,
-    own_pixels,
-    query_embeddings,
-    text_embeddings,
+from mmr.training.data import Catalogue, product_batch
+from mmr.training.encoding import image_embeddings, load_pixels, own_pixels, text_embeddings
+from mmr.training.losses import over_prefixes, pair_contrastive_loss
+from mmr.training.query_objective import (
+    QueryObjective,
+    TrainingBatch,
+    TrainingInputs,
+    mean_embedding,
 )
-from mmr.training.losses import pair_contrastive_loss, query_product_loss
-from mmr.training.text_source import TextSource
+from mmr.training.scale import LearntScale
+from mmr.training.targets import Targets
+from mmr.types import Int64Array
 
 
-class LearntScale(nn.Module):
-    """The contrastive scale (1 / temperature), learnt and clamped from above.
+class TextOnlyObjective(QueryObjective):
+    """Query against product text: the tuned text-only towers."""
 
-    Source: CLIP (arXiv:2103.00020, section 2.5), clamp included; the start is a setting.
-    """
+    def batch_loss(self, batch: TrainingBatch, targets: Targets) -> Tensor:
+        """See `QueryObjective`."""
+        query = self.query_embeddings(batch)
+        text = text_embeddings(self.retriever, self.inputs.text, batch.products)
+        return self.leading(query, text, targets)
 
-    def __init__(self, settings: LossSettings) -> None:
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(settings.scale).log())
-        self._log_max = float(torch.tensor(settings.max_scale).log())
-
-    def forward(self) -> Tensor:
-        return self.log_scale.clamp(max=self._log_max).exp()
+    def product_embeddings(self, rows: Int64Array) -> Tensor:
+        """See `QueryObjective`."""
+        embeddings: Tensor = self.retriever.text_head(self.inputs.text.products(rows))
+        return embeddings
 
 
 @dataclass(frozen=True)
-class TrainingInputs:
-    """What every objective reads."""
+class ProductBatch:
+    """Some products and their photographs.
 
-    catalogue: Catalogue
-    judged: JudgedQueries
-    text: TextSource
-
-
-class TextOnlyObjective:
-    """Query against product text: the tuned text-only towers.
-
-    Args:
-        retriever: Trained in place.
-        inputs: Data.
-        settings: Batch sizes and loss numbers.
+    Attributes:
+        products: `(products,)` rows of the catalogue.
+        pixels: `(own products, 3, height, width)` uint8, this process's part.
     """
 
-    def __init__(
-        self, retriever: Retriever, inputs: TrainingInputs, settings: TextOnlyStageSettings
-    ) -> None:
-        self._retriever, self._inputs = retriever, inputs
-        self._weights = settings.loss.grade_weights
-        self.scale = LearntScale(settings.loss).to(retriever.device)
-        self._batches = QueryBatches(
-            inputs.judged,
-            products=len(inputs.catalogue),
-            settings=settings.stage.batch,
-            seed=settings.seed,
-        )
-
-    def batch(self, step: int) -> QueryBatch:
-        """Queries and products of one step."""
-        return self._batches(step)
-
-    def loss(self, batch: QueryBatch) -> Tensor:
-        """The loss of one batch, a scalar."""
-        retriever = self._retriever
-        return query_product_loss(
-            query_embeddings(retriever, self._inputs.text, batch.queries),
-            text_embeddings(retriever, self._inputs.text, batch.products),
-            batch.grades.to(retriever.device),
-            scale=self.scale(),
-            grade_weights=self._weights,
-        )
+    products: Int64Array
+    pixels: Tensor
 
 
 class VisionObjective:
@@ -129,16 +90,25 @@ class VisionObjective:
 
     def loss(self, batch: ProductBatch) -> Tensor:
         """The loss of one batch, a scalar."""
-        retriever, rows = self._retriever, batch.products
+        retriever, rows, stage = self._retriever, batch.products, self._settings.stage
         with torch.no_grad():
             text = text_embeddings(retriever, self._inputs.text, rows)
-        image = image_embeddings(retriever, batch, augment=self._settings.stage.augment)
-        groups = torch.from_numpy(self._inputs.catalogue.text_groups[rows]).to(retriever.device)
-        same = groups.unsqueeze(0) == groups.unsqueeze(1)
-        return pair_contrastive_loss(image, text, same, scale=self.scale())
+        image = image_embeddings(
+            retriever,
+            batch.pixels,
+            rows=len(rows),
+            augment=stage.augment,
+            at_once=stage.images_at_once,
+        )
+        same = same_text(self._inputs.catalogue, rows, retriever.device)
+
+        def loss(left: Tensor, right: Tensor) -> Tensor:
+            return pair_contrastive_loss(left, right, same, scale=self.scale())
+
+        return over_prefixes(loss, image, text, dims=self._settings.loss.matryoshka_dims)
 
 
-class AlignObjective:
+class AlignObjective(QueryObjective):
     """Stage B: the query with product text, with product image, and with both at once.
 
     The query-image loss alone would teach the image what no picture shows (brands). So the joint
@@ -157,109 +127,60 @@ class AlignObjective:
     def __init__(
         self, retriever: Retriever, inputs: TrainingInputs, settings: AlignStageSettings
     ) -> None:
-        self._retriever, self._inputs, self._settings = retriever, inputs, settings
-        self.scale = LearntScale(settings.loss).to(retriever.device)
-        self._batches = QueryBatches(
-            inputs.judged,
-            products=len(inputs.catalogue),
-            settings=settings.stage.batch,
-            seed=settings.seed,
-        )
+        self._settings = settings
+        super().__init__(retriever, inputs, settings)
 
-    def batch(self, step: int) -> IllustratedBatch:
-        """Queries and products of one step, and the products' photographs."""
-        batch = self._batches(step)
-        pixels = own_pixels(self._inputs.catalogue, batch.products)
-        return IllustratedBatch(batch.products, pixels, batch.queries, batch.grades)
+    def batch(self, step: int) -> TrainingBatch:
+        """See `QueryObjective`; with the products' photographs."""
+        batch = super().batch(step)
+        return replace(batch, pixels=own_pixels(self.inputs.catalogue, batch.products))
 
-    def loss(self, batch: IllustratedBatch) -> Tensor:
-        """The loss of one batch, a scalar."""
-        retriever, inputs, stage = self._retriever, self._inputs, self._settings.stage
-        device = retriever.device
-        query = query_embeddings(retriever, inputs.text, batch.queries)
-        text = text_embeddings(retriever, inputs.text, batch.products)
-        image = image_embeddings(retriever, batch, augment=stage.augment)
-        has_text = torch.from_numpy(inputs.catalogue.has_text[batch.products]).to(device)
-        has_image = torch.from_numpy(inputs.catalogue.has_image[batch.products]).to(device)
-        grades = batch.grades.to(device)
-        loss = alignment_loss(
-            query,
-            text,
-            image,
-            grades,
-            has_text=has_text,
-            has_image=has_image,
-            scale=self.scale(),
-            settings=self._settings,
+    def batch_loss(self, batch: TrainingBatch, targets: Targets) -> Tensor:
+        """See `QueryObjective`."""
+        stage, rows = self._settings.stage, batch.products
+        query = self.query_embeddings(batch)
+        text = text_embeddings(self.retriever, self.inputs.text, rows)
+        image = image_embeddings(
+            self.retriever,
+            photographs(batch),
+            rows=len(rows),
+            augment=stage.augment,
+            at_once=stage.images_at_once,
         )
+        has_text, has_image = self.present(rows)
+        text_loss, image_loss = self.single_modalities(query, text, image, rows, targets)
+        mean = mean_embedding(text, image, has_text=has_text, has_image=has_image)
+        joint = self.leading(query, mean, targets)
+        loss = text_loss + stage.image_weight * image_loss + stage.joint_weight * joint
         both = has_text & has_image
         if stage.domain_weight and bool(both.any()):
-            groups = torch.from_numpy(inputs.catalogue.text_groups[batch.products]).to(device)[both]
-            same = groups.unsqueeze(0) == groups.unsqueeze(1)
-            domain = pair_contrastive_loss(image[both], text[both], same, scale=self.scale())
-            loss = loss + stage.domain_weight * domain
+            same = same_text(self.inputs.catalogue, rows, self.retriever.device)[both][:, both]
+            loss = loss + stage.domain_weight * self._domain_loss(image[both], text[both], same)
         return loss
 
+    def product_embeddings(self, rows: Int64Array) -> Tensor:
+        """See `QueryObjective`."""
+        has_text, has_image = self.present(rows)
+        text = self.retriever.text_head(self.inputs.text.products(rows))
+        pixels = load_pixels(self.inputs.catalogue, rows).to(self.retriever.device)
+        image = self.retriever.image_embedding(pixels)
+        return mean_embedding(text, image, has_text=has_text, has_image=has_image)
 
-def alignment_loss(
-    query: Tensor,
-    text: Tensor,
-    image: Tensor,
-    grades: Tensor,
-    *,
-    has_text: Tensor,
-    has_image: Tensor,
-    scale: Tensor,
-    settings: AlignStageSettings,
-) -> Tensor:
-    """Query against text, against image, and against their mean, each over products that have it.
+    def _domain_loss(self, image: Tensor, text: Tensor, same: Tensor) -> Tensor:
+        def loss(left: Tensor, right: Tensor) -> Tensor:
+            return pair_contrastive_loss(left, right, same, scale=self.scale())
 
-    Args:
-        query: `(queries, dim)`; text, image: `(products, dim)`; all unit length.
-        text: See `query`.
-        image: See `query`.
-        grades: `(queries, products)`.
-        has_text: `(products,)`, bool.
-        has_image: `(products,)`, bool.
-        scale: Scalar.
-        settings: Of stage B.
-    """
-    stage, weights = settings.stage, settings.loss.grade_weights
-    text_loss, image_loss = single_modality_losses(
-        query,
-        text,
-        image,
-        grades,
-        has_text=has_text,
-        has_image=has_image,
-        scale=scale,
-        grade_weights=weights,
-    )
-    mixed = text * has_text.unsqueeze(1) + image * has_image.unsqueeze(1)
-    mean = torch.nn.functional.normalize(mixed, dim=-1)
-    joint = query_product_loss(query, mean, grades, scale=scale, grade_weights=weights)
-    return text_loss + stage.image_weight * image_loss + stage.joint_weight * joint
+        return over_prefixes(loss, image, text, dims=self._settings.loss.matryoshka_dims)
 
 
-def single_modality_losses(
-    query: Tensor,
-    text: Tensor,
-    image: Tensor,
-    grades: Tensor,
-    *,
-    has_text: Tensor,
-    has_image: Tensor,
-    scale: Tensor,
-    grade_weights: Mapping[int, float],
-) -> tuple[Tensor, Tensor]:
-    """Query against text and query against image, each over the products that have it.
+def same_text(catalogue: Catalogue, rows: Int64Array, device: torch.device) -> Tensor:
+    """Which products have the same text, `(rows, rows)`, bool."""
+    groups = torch.from_numpy(catalogue.text_groups[rows]).to(device)
+    return groups.unsqueeze(0) == groups.unsqueeze(1)
 
-    Arguments as in `alignment_loss`.
-    """
 
-    def single(embedding: Tensor, present: Tensor) -> Tensor:
-        return query_product_loss(
-            query, embedding[present], grades[:, present], scale=scale, grade_weights=grade_weights
-        )
-
-    return single(text, has_text), single(image, has_image)
+def photographs(batch: TrainingBatch) -> Tensor:
+    """The batch's pixels, which its objective put there."""
+    if batch.pixels is None:
+        raise RuntimeError("this batch was made without photographs")
+    return batch.pixels

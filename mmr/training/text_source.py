@@ -17,8 +17,13 @@ from mmr.types import Int64Array
 class TextSource(Protocol):
     """Backbone features by row, before any head."""
 
-    def queries(self, rows: Int64Array) -> Tensor:
-        """Features of some training queries, `(rows, hidden)`."""
+    def queries(self, rows: Int64Array, wordings: Int64Array | None = None) -> Tensor:
+        """Features of some training queries, `(rows, hidden)`.
+
+        Args:
+            rows: `(rows,)`.
+            wordings: `(rows,)`, 0 for a query's own, from 1 for another; None for all their own.
+        """
 
     def products(self, rows: Int64Array) -> Tensor:
         """Features of some product texts, `(rows, hidden)`."""
@@ -30,14 +35,17 @@ class KeptText:
     Args:
         queries: `(queries, hidden)`.
         products: `(products, hidden)`.
+        wordings: Features of other wordings of the queries, each `(queries, hidden)`.
     """
 
-    def __init__(self, queries: Tensor, products: Tensor) -> None:
-        self._queries, self._products = queries, products
+    def __init__(self, queries: Tensor, products: Tensor, wordings: Sequence[Tensor] = ()) -> None:
+        self._count, self._products = len(queries), products
+        self._queries = torch.cat([queries, *wordings]) if wordings else queries
 
-    def queries(self, rows: Int64Array) -> Tensor:
+    def queries(self, rows: Int64Array, wordings: Int64Array | None = None) -> Tensor:
         """See `TextSource`."""
-        return self._queries[torch.from_numpy(rows).to(self._queries.device)]
+        places = rows if wordings is None else rows + wordings * self._count
+        return self._queries[torch.from_numpy(places).to(self._queries.device)]
 
     def products(self, rows: Int64Array) -> Tensor:
         """See `TextSource`."""
@@ -52,6 +60,7 @@ class LearningText:
         query_encoder: The backbone that reads queries, the same or one of their own.
         queries, products: Texts, tokenised once here.
         settings: Prefixes and lengths.
+        wordings: Other wordings of the queries, each a list of all.
     """
 
     def __init__(
@@ -62,15 +71,20 @@ class LearningText:
         queries: Sequence[str],
         products: Sequence[str],
         settings: TextSettings,
+        wordings: Sequence[Sequence[str]] = (),
     ) -> None:
         self._encoder, self._query_encoder = encoder, query_encoder
-        self._query_tokens = _tokens(query_encoder, queries, settings.max_query_tokens)
-        self._product_tokens = _tokens(encoder, products, settings.max_product_tokens)
+        self._count = len(queries)
+        asked = [settings.query_prefix + query for texts in (queries, *wordings) for query in texts]
+        told = [settings.product_prefix + product for product in products]
+        self._query_tokens = _tokens(query_encoder, asked, settings.max_query_tokens)
+        self._product_tokens = _tokens(encoder, told, settings.max_product_tokens)
         self._pad = int(encoder.tokenizer.pad_token_id or 0)
 
-    def queries(self, rows: Int64Array) -> Tensor:
+    def queries(self, rows: Int64Array, wordings: Int64Array | None = None) -> Tensor:
         """See `TextSource`."""
-        return self._encode(self._query_encoder, [self._query_tokens[row] for row in rows])
+        places = rows if wordings is None else rows + wordings * self._count
+        return self._encode(self._query_encoder, [self._query_tokens[place] for place in places])
 
     def products(self, rows: Int64Array) -> Tensor:
         """See `TextSource`."""

@@ -83,7 +83,8 @@ def test_three_encoders_start_as_the_pretrained_one_and_are_kept_by_every_stage(
 
 def test_both_text_encoders_learn_by_themselves(tiny_dataset: Path, settings: RunSettings) -> None:
     from mmr.stages.training_data import open_judged
-    from mmr.training.objectives import TextOnlyObjective, TrainingInputs
+    from mmr.training.objectives import TextOnlyObjective
+    from mmr.training.query_objective import TrainingInputs
     from mmr.training.text_source import LearningText
 
     retriever = new_text_retriever(settings.model)

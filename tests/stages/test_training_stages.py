@@ -151,13 +151,13 @@ def test_a_killed_stage_resumes_to_the_same_model(
     steps: list[int] = []
     whole_step = training_loop._timed_step
 
-    def dying(model, objective, feed, optimizer, settings, state):  # type: ignore[no-untyped-def]
+    def dying(model, objective, feed, optimizer, settings, state, *rest):  # type: ignore[no-untyped-def]
         step = state.step
         if step == 9 and 9 not in steps:
             steps.append(step)
             raise KeyboardInterrupt
         steps.append(step)
-        return whole_step(model, objective, feed, optimizer, settings, state)
+        return whole_step(model, objective, feed, optimizer, settings, state, *rest)
 
     monkeypatch.setattr(training_loop, "_timed_step", dying)
     arguments = {"dataset": tiny_dataset, "settings": settings, "cache": tmp_path / "cache"}

@@ -1,25 +1,25 @@
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.sparse import csr_array
 
+from mmr.config.techniques import TechniqueSettings
 from mmr.config.training import QueryBatchSettings
 from mmr.training.augment import augmented
-from mmr.training.data import JudgedQueries, QueryBatches, product_batch
+from mmr.training.data import Catalogue, JudgedQueries, QueryBatches, product_batch
+from mmr.training.targets import TargetRules
 
-
-def judged(queries: int, products: int, seed: int = 0) -> JudgedQueries:
-    random = np.random.default_rng(seed)
-    grades = (random.random((queries, products)) < 0.2) * random.integers(1, 3, (queries, products))
-    grades[np.arange(queries), random.integers(0, products, queries)] = 2
-    return JudgedQueries([f"query {row}" for row in range(queries)], csr_array(grades.astype("i1")))
+MakeJudged = Callable[..., JudgedQueries]
+MakeCatalogue = Callable[..., Catalogue]
 
 
 SETTINGS = QueryBatchSettings(queries=4, positives=3, negatives=6)
 
 
-def test_a_batch_depends_on_seed_and_step_alone() -> None:
+def test_a_batch_depends_on_seed_and_step_alone(random_judged: MakeJudged) -> None:
+    judged = random_judged
     first = QueryBatches(judged(10, 30), products=30, settings=SETTINGS, seed=3)
     for step in range(5):
         first(step)
@@ -33,17 +33,63 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
     assert one.products.tolist() != other.products.tolist()
 
 
-def test_every_query_of_a_batch_brings_a_relevant_product_and_every_grade_is_true() -> None:
-    data = judged(10, 30)
-    dense = data.grades.toarray()
+def test_every_query_of_a_batch_brings_a_relevant_product_and_every_grade_is_true(
+    random_judged: MakeJudged, make_catalogue: MakeCatalogue
+) -> None:
+    judged = random_judged(10, 30)
+    rules = TargetRules(
+        judged,
+        make_catalogue(30),
+        settings=TechniqueSettings(),
+        siblings=None,
+        guide=None,
+        teacher=None,
+    )
 
-    batch = QueryBatches(data, products=30, settings=SETTINGS, seed=3)(2)
+    batch = QueryBatches(judged, products=30, settings=SETTINGS, seed=3)(2)
+    targets = rules(batch.queries, batch.products)
 
-    assert bool((batch.grades > 0).any(dim=1).all())
+    assert bool((targets.grades > 0).any(dim=1).all())
     assert len(set(batch.products.tolist())) == len(batch.products)
     np.testing.assert_array_equal(
-        batch.grades.numpy(), dense[np.ix_(batch.queries, batch.products)]
+        targets.grades.numpy(), judged.grades.toarray()[np.ix_(batch.queries, batch.products)]
     )
+    assert targets.ignored is None
+    assert targets.teacher is None
+
+
+def test_further_sources_add_their_products_to_a_batch(random_judged: MakeJudged) -> None:
+    settings = SETTINGS.model_copy(update={"negatives": 0})
+    plain = QueryBatches(random_judged(10, 30), products=50, settings=settings, seed=3)
+    more = QueryBatches(
+        random_judged(10, 30),
+        products=50,
+        settings=settings,
+        seed=3,
+        further=[lambda queries, step: queries + 30, lambda queries, step: np.array([45, 45])],
+    )
+
+    assert more(4).queries.tolist() == plain(4).queries.tolist()
+    expected = {*plain(4).products.tolist(), *(plain(4).queries + 30).tolist(), 45}
+    assert set(more(4).products.tolist()) == expected
+
+
+def test_sub_batches_of_a_category_stand_together_and_an_epoch_shows_each_query_once(
+    random_judged: MakeJudged,
+) -> None:
+    settings = QueryBatchSettings(queries=6, category_queries=3)
+    categories = np.array([0, 1] * 6 + [2] * 3 + [0] * 3)  # 9, 6 and 3 queries
+    batches = QueryBatches(
+        random_judged(18, 30), products=30, settings=settings, seed=3, categories=categories
+    )
+
+    epoch = np.concatenate([batches(step).queries for step in range(3)])
+
+    assert sorted(epoch.tolist()) == list(range(18))
+    groups = categories[epoch].reshape(-1, 3)
+    assert all(len(set(group)) == 1 for group in groups.tolist())
+    assert groups[:, 0].tolist() != sorted(groups[:, 0].tolist())  # categories are mixed
+    assert epoch.tolist() != np.concatenate([batches(step).queries for step in (3, 4, 5)]).tolist()
 
 
 @given(rows=st.integers(1, 40), size=st.integers(1, 50), seed=st.integers(0, 5))

@@ -1,0 +1,196 @@
+"""What training techniques need beside the data: a guide, a teacher, categories, wordings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from mmr.config.techniques import DistillationSettings
+from mmr.config.training import QueryStageSettings
+from mmr.data.dataset import Dataset
+from mmr.errors import ConfigError, DataContractError
+from mmr.hashing import sha256_file
+from mmr.models.retriever import Retriever
+from mmr.release.fingerprint import encoder_fingerprint
+from mmr.stages.embedding import embed_products, embed_queries
+from mmr.stages.features import image_features, product_features, query_features
+from mmr.stages.token_features import product_tokens
+from mmr.training.categories import query_categories
+from mmr.training.data import JudgedQueries
+from mmr.training.processes import is_main, wait_for_all
+from mmr.training.query_objective import TrainingInputs
+from mmr.training.query_text import wordings
+from mmr.training.scorers import EmbeddingScorer, Scorer, TableScorer
+from mmr.training.text_source import KeptText
+
+_BLOCK = 8_192
+_SCORE_COLUMNS = ("query_id", "product_id", "score")
+
+
+def with_techniques(
+    inputs: TrainingInputs,
+    retriever: Retriever,
+    dataset: Dataset,
+    *,
+    settings: QueryStageSettings,
+    cache: Path,
+) -> TrainingInputs:
+    """Adds guide, teacher and categories to a stage's inputs where its settings ask for them.
+
+    Args:
+        inputs: Data.
+        retriever: As the stage starts from it.
+        dataset: Where the data came from.
+        settings: Of the stage.
+        cache: Content-addressed results.
+    """
+    techniques, batch, seed = settings.stage.techniques, settings.stage.batch, settings.seed
+    guided = techniques.masking.guide_margin is not None
+    categories = None
+    if batch.category_queries:
+        features = product_features(retriever, inputs.catalogue.texts, cache=cache)
+        pooled = features[:, : retriever.text_encoder.hidden]  # word pieces may follow
+        categories = query_categories(
+            inputs.judged.grades, pooled.cpu().numpy(), count=batch.categories, seed=seed
+        )
+    return replace(
+        inputs,
+        guide=_starting_scorer(retriever, inputs, cache=cache) if guided else None,
+        teacher=_teacher(techniques.distillation, inputs.judged, dataset, seed=seed, cache=cache),
+        categories=categories,
+    )
+
+
+def kept_text(
+    retriever: Retriever,
+    judged: JudgedQueries,
+    products: Tensor,
+    *,
+    settings: QueryStageSettings,
+    cache: Path,
+) -> KeptText:
+    """Text features by a frozen backbone, those of other wordings of the queries among them."""
+    reworded = settings.stage.techniques.query_text
+    others = wordings(judged.queries, settings=reworded, seed=settings.seed)
+    return KeptText(
+        query_features(retriever, judged.queries, cache=cache),
+        products,
+        [query_features(retriever, texts, cache=cache) for texts in others],
+    )
+
+
+def teacher_identity(settings: QueryStageSettings) -> str | None:
+    """What the teacher's scores depend on: a model's fingerprint, or a file's hash.
+
+    Raises:
+        ConfigError: There is no such model or file.
+    """
+    teacher = settings.stage.techniques.distillation.teacher
+    if teacher is None:
+        return None
+    path = Path(teacher)
+    if path.is_dir():
+        return encoder_fingerprint(path)
+    if path.is_file():
+        return sha256_file(path)
+    raise ConfigError(
+        f"The teacher {path} is neither a model directory nor a Parquet file of "
+        f"{', '.join(_SCORE_COLUMNS)}. Correct distillation.teacher, or set it to null."
+    )
+
+
+@torch.no_grad()
+def _starting_scorer(retriever: Retriever, inputs: TrainingInputs, *, cache: Path) -> Scorer:
+    """The cosines of the model that a stage starts from."""
+    retriever.eval()
+    catalogue, device = inputs.catalogue, retriever.device
+    texts = product_features(retriever, catalogue.texts, cache=cache)
+    images = None
+    if catalogue.pixels is not None:
+        images = image_features(retriever, catalogue, cache=cache)
+    tokens = product_tokens(retriever, catalogue, cache=cache)
+    has_text = torch.from_numpy(catalogue.has_text).to(device)
+    has_image = torch.from_numpy(catalogue.has_image).to(device)
+    products = [
+        retriever.product_embedding(
+            texts[block],
+            None if images is None else images[block],
+            has_text=has_text[block],
+            has_image=has_image[block],
+            tokens=tokens.of(block.numpy()) if tokens else None,
+        )
+        for block in torch.arange(len(catalogue)).split(_BLOCK)
+    ]
+    queries = retriever.query_head(query_features(retriever, inputs.judged.queries, cache=cache))
+    return EmbeddingScorer(queries.cpu().numpy(), torch.cat(products).cpu().numpy())
+
+
+def _teacher(
+    settings: DistillationSettings,
+    judged: JudgedQueries,
+    dataset: Dataset,
+    *,
+    seed: int,
+    cache: Path,
+) -> Scorer | None:
+    if settings.teacher is None:
+        return None
+    path = Path(settings.teacher)
+    if path.is_dir():
+        if is_main():
+            embed_products(path, dataset, cache=cache)
+        wait_for_all()  # the others read what the main process keeps
+        return EmbeddingScorer(
+            embed_queries(path, judged.queries, cache=cache),
+            np.asarray(embed_products(path, dataset, cache=cache).vectors),
+        )
+    scored = _known_pairs(path, judged, dataset)
+    return TableScorer(
+        scored["query"].to_numpy(np.int64),
+        scored["product"].to_numpy(np.int64),
+        scored["score"].to_numpy(np.float32),
+        shape=(len(judged), len(dataset)),
+        drawn=settings.products,
+        seed=seed,
+    )
+
+
+def _known_pairs(path: Path, judged: JudgedQueries, dataset: Dataset) -> pd.DataFrame:
+    """Rows of training queries and products with their score, each pair once.
+
+    Raises:
+        DataContractError: The file is no such table, or names nothing that is trained on.
+    """
+    try:
+        table = pq.read_table(path, columns=list(_SCORE_COLUMNS)).to_pandas()
+    except (pa.ArrowException, OSError) as error:
+        raise DataContractError(
+            f"{path} cannot be read as a teacher's scores ({error}). Give a Parquet file with the "
+            f"columns {', '.join(_SCORE_COLUMNS)}."
+        ) from error
+    missing = [name for name in _SCORE_COLUMNS if name not in table]
+    if missing:
+        raise DataContractError(f"{path} lacks {', '.join(missing)}. Add them.")
+    queries = pd.Series(range(len(judged)), index=judged.query_ids)
+    products = pd.Series(range(len(dataset)), index=dataset.product_ids())
+    known = table[table["query_id"].isin(queries.index) & table["product_id"].isin(products.index)]
+    known = known.dropna(subset=["score"]).drop_duplicates(["query_id", "product_id"])
+    if known.empty:
+        raise DataContractError(
+            f"None of the {len(table)} scores of {path} is of a training query and a product of "
+            f"{dataset.path}. Score the queries of the split `train`."
+        )
+    return pd.DataFrame(
+        {
+            "query": queries[known["query_id"]].to_numpy(),
+            "product": products[known["product_id"]].to_numpy(),
+            "score": known["score"].to_numpy(),
+        }
+    )
