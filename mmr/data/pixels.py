@@ -1,6 +1,6 @@
 """Decoded photographs, made once for all stages and kept by the dataset's content and their size.
 
-CACHE/pixels/
+CACHE/photographs/
   CONTENT-HEIGHTxWIDTH/           whole, never changed
     pixels.bin                    (products, height, width, 3) uint8
     has_image.bin                 (products,) bool
@@ -102,7 +102,7 @@ def decoded_pixels(
         `(products,)` bool.
     """
     size = f"{height}x{width}{framing.suffix}"
-    entry = cache / "pixels" / f"{dataset.manifest.content_hash[:24]}-{size}"
+    entry = cache / "photographs" / f"{dataset.manifest.content_hash[:24]}-{size}"
     make_once(
         entry, lambda: decode_all(dataset, entry, height=height, width=width, framing=framing)
     )

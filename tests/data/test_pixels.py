@@ -120,7 +120,7 @@ def test_a_size_and_a_content_have_an_entry_of_their_own_which_is_used_again(
     decoded_pixels(shop, height=8, width=8, cache=cache)
     decoded_pixels(shop, height=8, width=12, cache=cache)
     decoded_pixels(Dataset(other), height=8, width=8, cache=cache)
-    entries = sorted(path for path in (cache / "pixels").iterdir() if path.is_dir())
+    entries = sorted(path for path in (cache / "photographs").iterdir() if path.is_dir())
     assert len(entries) == 3
 
     def never(*arguments: object, **keywords: object) -> None:
@@ -193,7 +193,7 @@ def test_processes_that_ask_at_the_same_time_get_the_same_whole_entry(
         sums = pool.starmap(_checksum, [(shop.path, tmp_path)] * 4)
 
     assert len(set(sums)) == 1
-    assert [path.suffix for path in (tmp_path / "pixels").iterdir() if path.is_dir()] == [""]
+    assert [path.suffix for path in (tmp_path / "photographs").iterdir() if path.is_dir()] == [""]
 
 
 def _checksum(dataset: Path, cache: Path) -> int:

@@ -29,7 +29,13 @@ def test_a_run_keeps_everything_it_was_given(store: str, tmp_path: Path) -> None
         params={"epochs": 3, "long": "x" * 10_000, **{f"p{n}": n for n in range(150)}},
         metrics={"ndcg_at_10": 0.5, "kind=visual/ndcg_at_10": 0.25},
         history=[
-            {"stage": "fusion", "epoch": epoch, "loss": 1 / (epoch + 1), "note": "text"}
+            {
+                "stage": "fusion",
+                "epoch": epoch,
+                "loss": 1 / (epoch + 1),
+                "data_wait_share": 0.01,
+                "note": "text",
+            }
             for epoch in range(1200)
         ],
         tags={"dataset_hash": "abc"},
@@ -49,6 +55,8 @@ def test_a_run_keeps_everything_it_was_given(store: str, tmp_path: Path) -> None
     assert run.data.tags["dataset_hash"] == "abc"
     losses = client.get_metric_history(run_id, "fusion/loss")
     assert {point.step: point.value for point in losses}[1199] == pytest.approx(1 / 1200)
+    waits = client.get_metric_history(run_id, "fusion/data_wait_share")
+    assert [point.value for point in waits] == [0.01] * 1200
     assert [file.path for file in client.list_artifacts(run_id)] == ["gate.json"]
     assert (tmp_path / "mlartifacts" / "mmr").is_dir()
 

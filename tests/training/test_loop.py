@@ -177,3 +177,33 @@ def test_the_share_of_time_spent_waiting_for_data_is_in_history_and_result(tmp_p
     assert all(0 <= share <= 1 for share in [*starved, *fed])
     assert starved_share > 0.3 > fed_share
     assert min(starved) <= starved_share <= max(starved)
+
+
+def test_compiled_backbones_keep_names_and_losses_and_end_uncompiled() -> None:
+    from transformers import ResNetConfig, ResNetModel
+
+    from mmr.config.model import VisionSettings
+    from mmr.models.vision import ImageEncoder
+    from mmr.training.compilation import compiled
+
+    torch.manual_seed(0)
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], layer_type="basic")
+    encoder = ImageEncoder(ResNetModel(config), VisionSettings(colour_bins=2))
+    model = nn.ModuleDict({"image": encoder})
+    pixels = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
+    names = list(model.state_dict())
+    expected = model["image"](pixels)
+    before = torch.compiler.get_default_backend()
+    torch.compiler.set_default_backend("eager")  # traces graphs, but needs no C++ compiler
+    torch._dynamo.utils.counters.clear()
+    try:
+        with compiled(model, enabled=True):
+            torch.testing.assert_close(model["image"](pixels), expected)
+            assert list(model.state_dict()) == names
+        graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+        model["image"](pixels[:3])
+    finally:
+        torch.compiler.set_default_backend(before)
+
+    assert graphs >= 1
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
