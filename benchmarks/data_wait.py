@@ -47,7 +47,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("dataset", type=Path, help="a prepared dataset")
-    parser.add_argument("--preset", default="standard", help="settings of the image tower")
+    parser.add_argument("--preset", default="laptop", help="settings of the image tower")
     parser.add_argument(
         "--pixels", type=int, help="side of the photographs; the preset's if absent"
     )

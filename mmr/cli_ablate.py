@@ -60,8 +60,8 @@ def ablate(
         int | None, typer.Option(help="The first seed; the preset's when not given.")
     ] = None,
     preset: Annotated[
-        str, typer.Option(help="Preset (quick, standard) or a YAML file of settings.")
-    ] = "standard",
+        str, typer.Option(help="Preset (quick, laptop) or a YAML file of settings.")
+    ] = "laptop",
     workspace: Annotated[
         Path, typer.Option(envvar="MMR_WORKSPACE", help="Caches and results are kept there.")
     ] = Path("workspace"),

@@ -34,7 +34,7 @@ StartOption = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option(help="Directory to write.", show_default=False)]
 PresetOption = Annotated[
-    str, typer.Option(help="Preset (quick, standard) or a YAML file of settings.")
+    str, typer.Option(help="Preset (quick, laptop) or a YAML file of settings.")
 ]
 SeedOption = Annotated[int | None, typer.Option(help="Seed; the preset's when not given.")]
 WorkspaceOption = Annotated[
@@ -58,7 +58,7 @@ def register(app: typer.Typer) -> None:
 def text_only(
     dataset: DatasetArgument,
     out: OutOption,
-    preset: PresetOption = "standard",
+    preset: PresetOption = "laptop",
     seed: SeedOption = None,
     workspace: WorkspaceOption = _WORKSPACE,
 ) -> None:
@@ -75,7 +75,7 @@ def vision(
     dataset: DatasetArgument,
     start: StartOption,
     out: OutOption,
-    preset: PresetOption = "standard",
+    preset: PresetOption = "laptop",
     seed: SeedOption = None,
     workspace: WorkspaceOption = _WORKSPACE,
 ) -> None:
@@ -94,7 +94,7 @@ def align(
     dataset: DatasetArgument,
     start: StartOption,
     out: OutOption,
-    preset: PresetOption = "standard",
+    preset: PresetOption = "laptop",
     seed: SeedOption = None,
     workspace: WorkspaceOption = _WORKSPACE,
 ) -> None:
@@ -113,7 +113,7 @@ def fusion(
     dataset: DatasetArgument,
     start: StartOption,
     out: OutOption,
-    preset: PresetOption = "standard",
+    preset: PresetOption = "laptop",
     seed: SeedOption = None,
     workspace: WorkspaceOption = _WORKSPACE,
 ) -> None:

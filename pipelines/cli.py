@@ -11,7 +11,7 @@ _RUN_EXAMPLES = """**Examples:**
 
     mmr run data/prepared --preset quick
 
-    mmr run data/prepared --preset standard --workspace shop --no-deploy
+    mmr run data/prepared --preset laptop --workspace shop --no-deploy
 
     mmr run showroom:products=500,queries=120 --preset quick --search "red vase"
 
@@ -42,8 +42,8 @@ def run(
         ),
     ],
     preset: Annotated[
-        str, typer.Option(help="`quick`, `standard`, or a YAML file with settings.")
-    ] = "standard",
+        str, typer.Option(help="`quick`, `laptop`, or a YAML file with settings.")
+    ] = "laptop",
     workspace: Annotated[
         Path, typer.Option(envvar="MMR_WORKSPACE", help="Where runs and releases live.")
     ] = Path("workspace"),

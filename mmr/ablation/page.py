@@ -119,7 +119,7 @@ def render_page(records: Mapping[tuple[str, str], Mapping[str, Any]], *, plots: 
 
 def _section(record: Mapping[str, Any] | None, *, ladder: str, name: str, plots: str) -> str:
     if record is None:
-        return f"Not measured yet.\n\n{_command(name, ladder=ladder, seeds=3, preset='standard')}"
+        return f"Not measured yet.\n\n{_command(name, ladder=ladder, seeds=3, preset='laptop')}"
     primary = tables.METRIC_TITLES[record["primary_metric"]]
     seeds = record["seeds"]
     parts = [

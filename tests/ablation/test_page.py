@@ -52,7 +52,7 @@ def _record(*, gain: float = 0.02, name: str = "home", **more: Any) -> dict[str,
         "dataset": {"name": name, "content_hash": "c" * 64, "products": 2187},
         "split": "validation",
         "queries": 97,
-        "preset": "standard",
+        "preset": "laptop",
         "seeds": [7, 8],
         "primary_metric": "ndcg_at_10",
         "confidence": 0.95,
@@ -128,7 +128,7 @@ def test_a_page_shows_what_there_is_and_the_command_for_what_is_missing(tmp_path
 
     text = out.read_text()
     assert shown == ["paper-home"]
-    assert "mmr ablate data/home --ladder paper --seeds 2 --seed 7 --preset standard" in text
+    assert "mmr ablate data/home --ladder paper --seeds 2 --seed 7 --preset laptop" in text
     assert "![paper on home](results/paper-home.svg)" in text
     assert (tmp_path / "docs" / "results" / "paper-home.svg").is_file()
     assert text.count("Not measured yet") == len(LADDERS) * len(SETS) - 1

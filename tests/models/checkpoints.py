@@ -52,8 +52,11 @@ def save(model: PreTrainedModel, out: Path, *, sharded: bool = False) -> None:
     model.save_pretrained(out, **({"max_shard_size": "40KB"} if sharded else {}))
 
 
-def clip(out: Path, *, sharded: bool = False) -> Path:
-    """CLIP with its byte-level tokenizer; the common space is smaller than either half."""
+def clip(out: Path, *, sharded: bool = False, eos_token_id: int | None = None) -> Path:
+    """CLIP with its byte-level tokenizer; the common space is smaller than either half.
+
+    OpenAI's files name the wrong end of text (`eos_token_id` 2), which transformers works around.
+    """
     letters = [*"abcdefghijklmnopqrstuvwxyz0123456789,.!:_"]
     pieces = [*letters, *(letter + "</w>" for letter in letters)]
     vocab = {piece: number for number, piece in enumerate(pieces)}
@@ -72,7 +75,7 @@ def clip(out: Path, *, sharded: bool = False) -> Path:
             "vocab_size": len(vocab),
             "max_position_embeddings": 77,
             "bos_token_id": vocab["<|startoftext|>"],
-            "eos_token_id": vocab["<|endoftext|>"],
+            "eos_token_id": eos_token_id or vocab["<|endoftext|>"],
             "pad_token_id": vocab["<|endoftext|>"],
         },
         vision_config={**half, "hidden_size": 24, "image_size": SIZE, "patch_size": 8},

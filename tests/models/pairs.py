@@ -23,6 +23,7 @@ from tests.models import checkpoints
 
 PAIRS: dict[str, tuple[Callable[[Path], Path], int, int]] = {  # builder, dim, longest text
     "clip": (checkpoints.clip, 20, 77),
+    "clip-of-openai": (lambda out: checkpoints.clip(out, eos_token_id=2), 20, 77),
     "siglip": (checkpoints.siglip, 16, 12),
     "siglip2": (lambda out: checkpoints.siglip(out, generation=2), 16, 12),
 }
@@ -79,7 +80,7 @@ def embedded_texts(retriever: Retriever, texts: list[str]) -> Tensor:
 def own_answers(location: Path, texts: list[str], files: list[bytes]) -> tuple[Tensor, Tensor]:
     """Text and image embeddings as the checkpoint's publisher computes them."""
     model = AutoModel.from_pretrained(location).eval()
-    tokenizer = pretrained_tokenizer(str(location), siglip=location.name != "clip")
+    tokenizer = pretrained_tokenizer(str(location), siglip=not location.name.startswith("clip"))
     tokens = tokenizer(
         texts,
         padding="max_length",
@@ -87,7 +88,7 @@ def own_answers(location: Path, texts: list[str], files: list[bytes]) -> tuple[T
         truncation=True,
         return_tensors="pt",
     )
-    if location.name != "clip":
+    if not location.name.startswith("clip"):
         tokens = {"input_ids": tokens["input_ids"]}  # SigLIP reads its padding
     processor = AutoImageProcessor.from_pretrained(location, backend="pil")
     images = [Image.open(io.BytesIO(data)) for data in files]

@@ -88,6 +88,27 @@ def test_older_descriptions_of_preprocessing_are_read_too(tmp_path: Path) -> Non
     assert (settings.mean, settings.std) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
+def test_openais_description_of_clip_is_read(tmp_path: Path) -> None:
+    location = checkpoints.clip(tmp_path / "clip")
+    described = location / "preprocessor_config.json"
+    content = {
+        "crop_size": SIZE,
+        "do_center_crop": True,
+        "do_normalize": True,
+        "do_resize": True,
+        "feature_extractor_type": "CLIPFeatureExtractor",
+        "image_mean": [0.48145466, 0.4578275, 0.40821073],
+        "image_std": [0.26862954, 0.26130258, 0.27577711],
+        "resample": 3,
+        "size": SIZE,
+    }
+    described.write_text(json.dumps(content))
+
+    settings = new_image_encoder(VisionSettings(backbone=str(location))).settings
+
+    assert (settings.height, settings.fit, settings.resample) == (SIZE, "pad", "bicubic")
+
+
 @pytest.mark.parametrize("fit", ["pad", "stretch", "crop"])
 def test_framing_keeps_what_it_promises(fit: Any) -> None:
     tall = Image.new("RGB", (10, 30), (255, 0, 0))
