@@ -56,6 +56,7 @@ def evaluate_candidate(
     references: Sequence[SystemScores],
     products: pd.DataFrame,
     same_encoder: bool,
+    unscored_champion: str | None = None,
     measured: Measured,
     config: GateConfig,
 ) -> Evaluation:
@@ -67,6 +68,7 @@ def evaluate_candidate(
         references: The systems that it is compared with; the first one decides.
         products: What is known of each product, see `mmr.evaluation.slices.product_facts`.
         same_encoder: Whether the candidate and the first reference are one and the same encoder.
+        unscored_champion: Why the champion cannot be run by this mmr, where that is so.
         measured: How the candidate will serve, and the age of the data.
         config: The policy.
     """
@@ -86,6 +88,7 @@ def evaluate_candidate(
         metrics=candidate.overall(),
         gains=[gain.gain for gain in gains],
         same_encoder=same_encoder,
+        unscored_champion=unscored_champion,
         measured=measured,
         config=config,
     )

@@ -35,6 +35,7 @@ def decide(
     metrics: Mapping[str, float],
     gains: Sequence[float],
     same_encoder: bool,
+    unscored_champion: str | None = None,
     measured: Measured,
     config: GateConfig,
 ) -> Verdict:
@@ -45,11 +46,13 @@ def decide(
         metrics: The candidate's means, by metric.
         gains: Of every query, in the primary metric.
         same_encoder: Whether candidate and reference have the same fingerprint.
+        unscored_champion: Why the champion cannot be run by this mmr, where that is so.
         measured: How the candidate will serve, and the age of the data.
         config: The policy.
     """
     reasons = [
         quality_rules.new_encoder(comparison, same_encoder=same_encoder),
+        *quality_rules.champion_scored(comparison.reference, unscored_champion),
         *quality_rules.gains_shown(comparison, config),
         quality_rules.not_worse(comparison, config),
         *quality_rules.floors(metrics, config),

@@ -19,6 +19,19 @@ def new_encoder(comparison: SystemComparison, *, same_encoder: bool) -> Reason:
     return Reason("new encoder", not same_encoder, detail, "hold")
 
 
+def champion_scored(reference: str, unscored: str | None) -> list[Reason]:
+    """A champion that this mmr cannot run is compared with nobody, and so replaced by no machine.
+
+    Args:
+        reference: What the candidate is compared with instead.
+        unscored: Why the champion cannot be run; None where it was, or where there is none.
+    """
+    if unscored is None:
+        return []
+    detail = f"compared with {reference} instead: {unscored}"
+    return [Reason("champion scored", False, detail, "hold")]
+
+
 def gains_shown(comparison: SystemComparison, config: GateConfig) -> list[Reason]:
     """Effect, interval and significance, of the primary metric and of the further ones."""
     wanted: dict[Metric, float] = {**config.further_effects}

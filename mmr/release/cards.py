@@ -67,9 +67,10 @@ def model_card(gate: GateEvidence, model: ModelFacts, data: DataFacts) -> str:
         "# Model card",
         "A text query encoder and a product encoder that search one shop's catalogue: a query "
         "vector is made of the query alone, a product vector of its text and photograph.",
-        *("## What it is", table(("part", "value"), _parts(model))),
+        *("## What it is", table(("part", "value"), [*_parts(model), _speed(gate)])),
         *("## Decision", _decision(gate)),
         *("## Figures", _figures(gate), "## Slices", _slices(gate)),
+        *("## Queries that lose most", _worst_queries(gate)),
         *("## Data", table(("", ""), _data_identity(data))),
         *("## Limits", _model_limits(gate, model, data)),
         "## Licences",
@@ -134,6 +135,16 @@ def _parts(model: ModelFacts) -> list[tuple[str, object]]:
     ]
 
 
+def _speed(gate: GateEvidence) -> tuple[str, object]:
+    serving = gate.record.get("serving")
+    return (
+        "encoding one query on the machine of the gate, ms",
+        serving
+        and f"p50 {serving['latency_p50_ms']:.2f}, p99 {serving['latency_p99_ms']:.2f} "
+        f"of {serving['latency_queries']:,}",
+    )
+
+
 def _decision(gate: GateEvidence) -> str:
     reasons = gate.record.get("reasons", [])
     against = gate.baseline_name or UNKNOWN
@@ -169,6 +180,17 @@ def _slices(gate: GateEvidence) -> str:
     return f"In {gate.primary_metric}, against {reference}:\n\n{figures}\n\n" + "\n".join(lines)
 
 
+def _worst_queries(gate: GateEvidence) -> str:
+    worst = gate.record.get("worst_queries")
+    if not worst:
+        return "None on record."
+    rows = [
+        (query["query"], f"{query['reference']:.4f}", f"{query['candidate']:.4f}")
+        for query in worst
+    ]
+    return table(("query", f"{gate.primary_metric} before", "after"), rows)
+
+
 def _comparison_table(parts: Mapping[str, Mapping[str, Any]], what: str, interval: str) -> str:
     rows = [
         (
@@ -193,6 +215,7 @@ def _data_identity(data: DataFacts) -> list[tuple[str, object]]:
         ("dataset", data.manifest["name"]),
         ("content hash", f"`{data.manifest['content_hash']}`"),
         ("revision (DVC)", data.revision or "not under DVC"),
+        ("newest file of the feed", data.manifest.get("as_of")),
     ]
 
 

@@ -50,7 +50,8 @@ class ReleaseDiff:
         first, second: Their ids.
         metric: What queries are compared by.
         basis: `one gate` where both answered the same queries in the same gate; `two gates` on
-            the same data; `different data`, where figures cannot be compared one to one.
+            the same data; `different data` or `different metrics`, where figures cannot be
+            compared one to one.
         metrics: By slice (`overall` first) and metric.
         settings: Those that differ, by flat name.
         origin: Data revision, code revision, encoder and so on, where they differ.
@@ -122,6 +123,8 @@ def _sides(
         return "one gate", (two, CHAMPION), (two, CANDIDATE)
     if one.baseline_name == f"{CHAMPION} {second.release_id}":
         return "one gate", (one, CANDIDATE), (one, CHAMPION)
+    if one.metric_version != two.metric_version:
+        return "different metrics", (one, CANDIDATE), (two, CANDIDATE)
     same = first.manifest.dataset_hash == second.manifest.dataset_hash
     return "two gates" if same else "different data", (one, CANDIDATE), (two, CANDIDATE)
 

@@ -10,6 +10,8 @@ from mmr.release.diff import Change, ReleaseDiff
 _BASIS = {
     "one gate": "Both answered the same queries in one gate.",
     "two gates": "Each was judged by a gate of its own, on the same data.",
+    "different metrics": "Judged by metrics of different meaning: the figures cannot be compared "
+    "one to one.",
     "different data": "Judged on different data: the figures cannot be compared one to one.",
 }
 _VALUE_CHARACTERS = 60

@@ -66,6 +66,12 @@ class GateEvidence:
         """What decided: `champion <release id>` or `tuned text-only`."""
         return self.record.get("baseline_name")
 
+    @property
+    def metric_version(self) -> int | None:
+        """Of the metrics' meaning; figures of two versions cannot be compared."""
+        version = self.record.get("versions", {}).get("metrics")
+        return version if isinstance(version, int) else None
+
     def means(self, system: str) -> dict[str, dict[str, float]]:
         """Means of a system by metric, of all queries (`overall`) and of each slice."""
         found = self.record.get("metrics", {}).get(system, {})

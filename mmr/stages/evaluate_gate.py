@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mmr.atomic import new_directory, write_json
 from mmr.config.gate import GateConfig
 from mmr.data.dataset import Dataset
-from mmr.errors import CorruptArtifactError
+from mmr.errors import ArtifactError, CorruptArtifactError
 from mmr.evaluation.evaluate import Evaluation, evaluate_candidate
 from mmr.evaluation.reason import Decision, Reason
 from mmr.evaluation.report import plan_report
@@ -86,8 +86,9 @@ def evaluate_gate(
     All systems answer the same validation queries over the same, present catalogue with the same
     code; stored figures of a champion are never used, whatever dataset schema or metric version it
     was released with. The candidate is compared with the champion, or with the tuned text-only
-    tower where there is none; the comparison with the latter is always reported. The candidate's
-    index, its export and its speed on this machine are measured here too: one decision.
+    tower where there is none; the comparison with the latter is always reported. A champion of a
+    format that this mmr cannot run is compared with nobody: the candidate is held for a person. The
+    candidate's index, its export and its speed on this machine are measured here too: one decision.
 
     Args:
         dataset: A prepared dataset.
@@ -109,13 +110,14 @@ def evaluate_gate(
         TrackingError: The tracker refused; nothing is written then.
     """
     data = Dataset(dataset)
-    contenders = _contenders(candidate=candidate, baseline=baseline, champion=champion)
-    evaluation = _evaluate(data, contenders, index=index, settings=settings, cache=cache)
+    field = _Field.of(data, candidate, champion=champion, baseline=baseline, cache=cache)
+    contenders = field.contenders
+    evaluation = _evaluate(data, field, index=index, settings=settings)
     worst = worst_examples(evaluation, data)
     lineage = {
         "dataset_revision": dataset_revision,
         "git_revision": git_revision,
-        "champion_rescored": rescored(champion, data),
+        "champion_rescored": None if field.unscored else rescored(champion, data),
     }
     metrics = flat_metrics(evaluation, contenders)
     again = (out / "gate.json").is_file()  # a step that was killed right after writing
@@ -147,52 +149,56 @@ def evaluate_gate(
     )
 
 
-def _evaluate(
-    data: Dataset, contenders: list[Contender], *, index: Path, settings: GateConfig, cache: Path
-) -> Evaluation:
-    task = validation_task(data)
-    candidate = contenders[0]
-    vectors = [_embed(contender, task, data, cache=cache) for contender in contenders]
-    scores = [
-        score_system(side.name, task, query_vectors=v.queries, product_vectors=v.products)
-        for side, v in zip(contenders, vectors, strict=True)
-    ]
-    measured = measure_candidate(
-        data,
-        model=candidate.model,
-        fingerprint=candidate.fingerprint,
-        index=index,
-        texts=list(task.queries["query"]),
-        query_vectors=vectors[0].queries,
-        config=settings,
-    )
-    return evaluate_candidate(
-        task,
-        candidate=scores[0],
-        references=scores[1:],
-        products=catalogue_facts(data),
-        same_encoder=candidate.fingerprint == contenders[1].fingerprint,
-        measured=measured,
-        config=settings,
-    )
-
-
-def _contenders(*, candidate: Path, baseline: Path, champion: Path | None) -> list[Contender]:
-    """The candidate first, then what it is compared with, the deciding one before the other."""
-    contenders = [Contender.of("candidate", "candidate", candidate)]
-    if champion is not None:
-        release = Release.open(champion)
-        name = f"champion {release.manifest.release_id}"
-        contenders.append(Contender.of("champion", name, release.model_dir))
-    return [*contenders, Contender.of("text_only", TEXT_ONLY, baseline)]
-
-
 @dataclass(frozen=True)
 class _Vectors:
     """`(queries, dim)` and `(products, dim)` of one contender."""
 
     queries: Float32Array
     products: Float32Array
+
+
+@dataclass(frozen=True)
+class _Field:
+    """All who take part.
+
+    Attributes:
+        task: What they answer.
+        contenders: The candidate first, then what it is compared with, the deciding one before
+            the other.
+        vectors: Theirs, in the same order.
+        unscored: Why the champion takes no part, although there is one.
+    """
+
+    task: Task
+    contenders: list[Contender]
+    vectors: list[_Vectors]
+    unscored: str | None
+
+    @classmethod
+    def of(
+        cls, data: Dataset, candidate: Path, *, champion: Path | None, baseline: Path, cache: Path
+    ) -> _Field:
+        """Embeds queries and catalogue with every model."""
+        task, unscored = validation_task(data), None
+        contenders = [Contender.of("candidate", "candidate", candidate)]
+        vectors = [_embed(contenders[0], task, data, cache=cache)]
+        if champion is not None:
+            try:
+                contender = _champion(champion)
+                vectors.append(_embed(contender, task, data, cache=cache))
+                contenders.append(contender)
+            except CorruptArtifactError:
+                raise
+            except ArtifactError as error:  # of another format: whole, and yet of no use here
+                unscored = str(error)
+        contenders.append(Contender.of("text_only", TEXT_ONLY, baseline))
+        vectors.append(_embed(contenders[-1], task, data, cache=cache))
+        return cls(task, contenders, vectors, unscored)
+
+
+def _champion(release: Path) -> Contender:
+    opened = Release.open(release)
+    return Contender.of("champion", f"champion {opened.release_id}", opened.model_dir)
 
 
 def _embed(contender: Contender, task: Task, data: Dataset, *, cache: Path) -> _Vectors:
@@ -206,3 +212,30 @@ def _embed(contender: Contender, task: Task, data: Dataset, *, cache: Path) -> _
         )
     queries = embed_queries(contender.model, list(task.queries["query"]), cache=cache)
     return _Vectors(queries, products.vectors)
+
+
+def _evaluate(data: Dataset, field: _Field, *, index: Path, settings: GateConfig) -> Evaluation:
+    candidate, first = field.contenders[0], field.contenders[1]
+    scores = [
+        score_system(side.name, field.task, query_vectors=v.queries, product_vectors=v.products)
+        for side, v in zip(field.contenders, field.vectors, strict=True)
+    ]
+    measured = measure_candidate(
+        data,
+        model=candidate.model,
+        fingerprint=candidate.fingerprint,
+        index=index,
+        texts=list(field.task.queries["query"]),
+        query_vectors=field.vectors[0].queries,
+        config=settings,
+    )
+    return evaluate_candidate(
+        field.task,
+        candidate=scores[0],
+        references=scores[1:],
+        products=catalogue_facts(data),
+        same_encoder=candidate.fingerprint == first.fingerprint,
+        unscored_champion=field.unscored,
+        measured=measured,
+        config=settings,
+    )

@@ -28,6 +28,8 @@ GATE: dict[str, Any] = {
     "policy": {"confidence": 0.95},
     "reasons": [{"rule": "not worse", "passed": False, "detail": "a | b"}],
     "slices": {"no image": "at least half have no photograph"},
+    "serving": {"latency_p50_ms": 3.04, "latency_p99_ms": 9.5, "latency_queries": 200},
+    "worst_queries": [{"query": "tall | <b>vase", "reference": 0.9, "candidate": 0.25}],
     "comparisons": {
         side: {
             "reference": "tuned text-only",
@@ -77,6 +79,11 @@ def test_figures_come_with_intervals_and_slices(gate: GateEvidence) -> None:
     assert f"| no image {row}" in card
     assert "95% interval" in card
     assert "| not worse | **no** | a \\| b |" in card
+    assert (
+        "| encoding one query on the machine of the gate, ms | p50 3.04, p99 9.50 of 200 |" in card
+    )
+    assert "| tall \\| &lt;b>vase | 0.9000 | 0.2500 |" in card
+    assert "| newest file of the feed | unknown |" in card
     assert card.count("Against tuned text-only") == 1  # the deciding comparison is not shown twice
 
 

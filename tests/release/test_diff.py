@@ -26,6 +26,7 @@ def build(build_release: Callable[..., Path], tmp_path: Path) -> Build:
         *,
         baseline: str = "tuned text-only",
         settings: Mapping[str, object] | None = None,
+        metric_version: int = 1,
     ) -> Release:
         def fill(out: Path) -> None:
             (out / "evidence").mkdir()
@@ -41,6 +42,7 @@ def build(build_release: Callable[..., Path], tmp_path: Path) -> Build:
                 "baseline_name": baseline,
                 "primary_metric": "ndcg_at_10",
                 "metrics": means,
+                "versions": {"metrics": metric_version},
             }
             (out / "evidence/gate.json").write_text(json.dumps(gate))
             pd.DataFrame(
@@ -70,6 +72,14 @@ def compare(build: Build, **more: object) -> ReleaseDiff:
     first = build("a", {"candidate": OLD}, settings={"model": {"dim": 8}, "seed": 1})
     second = build("bb", {"candidate": NEW}, settings={"model": {"dim": 16}, "seed": 1})
     return compare_releases(first, second, **{"queries": 10, **more})
+
+
+def test_figures_of_different_meaning_are_not_passed_off_as_comparable(build: Build) -> None:
+    first = build("a", {"candidate": OLD}, metric_version=1)
+    second = build("bb", {"candidate": NEW}, metric_version=2)
+    diff = compare_releases(first, second, queries=10)
+    assert diff.basis == "different metrics"
+    assert "cannot be compared one to one" in render_diff(diff)
 
 
 def test_queries_that_changed_most_come_with_the_worst_loss_first(build: Build) -> None:

@@ -20,7 +20,13 @@ from mmr.config.index import IndexConfig
 from mmr.config.model import FusionKind
 from mmr.data.dataset import Dataset
 from mmr.data.writer import new_dataset
-from mmr.errors import ArtifactError, DataContractError, IndexMismatchError, TrackingError
+from mmr.errors import (
+    ArtifactError,
+    CorruptArtifactError,
+    DataContractError,
+    IndexMismatchError,
+    TrackingError,
+)
 from mmr.evaluation.metrics import METRIC_VERSION, METRICS
 from mmr.indexing import build_product_index
 from mmr.release.bundle import seal
@@ -310,6 +316,46 @@ def test_a_champion_of_another_dataset_schema_and_metric_version_is_scored_anew(
     said = gate["lineage"]["champion_rescored"]
     assert f"with metrics {METRIC_VERSION}; released on dataset dddddddddddd" in said
     assert said.endswith(f"with metrics {METRIC_VERSION - 1}")
+
+
+@pytest.mark.parametrize("why", ["model", "release"])
+def test_a_champion_that_this_version_cannot_run_holds_the_candidate_for_a_person(
+    why: str, tmp_path: Path, dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = write_release(tmp_path / "champion", noise=0.6)
+    if why == "release":
+        file = champion / "release.json"
+        file.chmod(0o644)
+        write_json(file, {**json.loads(file.read_text()), "format_version": 0})
+    else:
+        stand_in = sys.modules["mmr.stages.embedding"]
+        embed = stand_in.embed_queries
+
+        def refuse_the_old(model: Path, queries: Sequence[str], *, cache: Path) -> Float32Array:
+            if champion in model.parents:
+                raise ArtifactError("has format 0, but this mmr reads another")
+            return embed(model, queries, cache=cache)
+
+        monkeypatch.setattr(stand_in, "embed_queries", refuse_the_old)
+
+    report = run(tmp_path, dataset, champion=champion)
+
+    assert report.decision == "hold"
+    assert report.baseline_name == "tuned text-only"
+    (reason,) = (reason for reason in report.reasons if not reason.passed)
+    assert reason.rule == "champion scored"
+    assert "compared with tuned text-only instead" in reason.detail
+    assert "format" in reason.detail
+    assert set(record(tmp_path)["metrics"]) == {"candidate", "text_only", "baseline"}
+
+
+def test_a_damaged_champion_stops_the_gate(tmp_path: Path, dataset: Path) -> None:
+    champion = write_release(tmp_path / "champion", noise=0.6)
+    (champion / "release.json").chmod(0o644)
+    (champion / "release.json").write_text("{")
+    with pytest.raises(CorruptArtifactError, match="cannot be read"):
+        run(tmp_path, dataset, champion=champion)
+    assert not (tmp_path / "gate").exists()
 
 
 def test_an_index_of_another_encoder_or_dataset_is_refused_with_both_named(

@@ -233,7 +233,8 @@ def judged_again(inputs: Inputs, gate: Path, *, decision: str, baseline: str, ms
     """The same model after another gate, which measured other times in another run."""
     write_gate(gate, decision=decision)
     record = json.loads((gate / "gate.json").read_text())
-    record |= {"baseline_name": baseline, "mlflow_run_id": f"run-{ms}", "serving": {"p99_ms": ms}}
+    serving = {"latency_p50_ms": ms / 2, "latency_p99_ms": ms, "latency_queries": 200}
+    record |= {"baseline_name": baseline, "mlflow_run_id": f"run-{ms}", "serving": serving}
     (gate / "gate.json").write_text(json.dumps(record))
     return Inputs(inputs.dataset, inputs.model, inputs.index, gate)
 
