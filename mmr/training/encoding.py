@@ -9,7 +9,7 @@ from mmr.models.retriever import Retriever
 from mmr.training.augment import augmented
 from mmr.training.data import Catalogue
 from mmr.training.grad_cache import encoded_in_parts
-from mmr.training.processes import gathered, own_part
+from mmr.training.processes import gathered, own_part, process_count
 from mmr.training.text_source import TextSource
 from mmr.types import Int64Array
 
@@ -30,12 +30,14 @@ def image_embeddings(
         pixels: `(own rows, 3, height, width)` uint8, of `own_pixels`.
         rows: Products of the whole batch.
         augment: Whether photographs are shifted, zoomed and mirrored.
-        at_once: Photographs in one forward pass, see `encoded_in_parts`; 0 for all.
+        at_once: Photographs in one forward pass at most, see `encoded_in_parts`; 0 for all.
     """
     pixels = pixels.to(retriever.device, non_blocking=True)
     pixels = augmented(pixels) if augment else pixels
-    if at_once and at_once < len(pixels):
-        own = encoded_in_parts(retriever.image_embedding, pixels, size=at_once, model=retriever)
+    longest = -(-rows // process_count())
+    if at_once and at_once < longest:
+        parts = -(-longest // at_once)
+        own = encoded_in_parts(retriever.image_embedding, pixels, parts=parts, model=retriever)
     else:
         own = retriever.image_embedding(pixels)
     return gathered(own, rows=rows)

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 
 def encoded_in_parts(
-    encode: Callable[[Tensor], Tensor], inputs: Tensor, *, size: int, model: nn.Module
+    encode: Callable[[Tensor], Tensor], inputs: Tensor, *, parts: int, model: nn.Module
 ) -> Tensor:
     """Encodes a batch part by part, with the gradients of one pass and the memory of one part.
 
@@ -26,7 +26,8 @@ def encoded_in_parts(
     Args:
         encode: `(part, ...)` to `(part, dim)`.
         inputs: `(rows, ...)`, which need no gradients.
-        size: Rows of a part.
+        parts: How many; sizes differ by one at most. Equal in every process, which go through
+            batch norms together.
         model: Holds every batch norm that `encode` goes through.
 
     Returns:
@@ -40,11 +41,11 @@ def encoded_in_parts(
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _unchanged(norms)
 
-    parts = [
+    encoded = [
         checkpoint(encode, part, use_reentrant=False, context_fn=contexts)
-        for part in inputs.split(size)
+        for part in inputs.tensor_split(parts)
     ]
-    return torch.cat(parts)
+    return torch.cat(encoded)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import socket
@@ -18,6 +19,7 @@ from mmr import stages
 from mmr.config.run import RunSettings
 from mmr.release.fingerprint import encoder_fingerprint
 
+pytestmark = pytest.mark.timeout(900)  # processes that wait for each other, on a busy machine
 NAMES = ("text", "vision", "aligned", "fused")
 
 
@@ -77,6 +79,14 @@ def train_as_one_of(
         "OMP_NUM_THREADS": "1",
     }
     train_all(dataset, root, settings)
+    vision = settings.vision.model_copy(update={"images_at_once": 15})  # 16 rows here, 15 there
+    stages.finetune_vision(
+        dataset=dataset,
+        text_only=root / "text",
+        out=root / "in-parts",
+        settings=settings.model_copy(update={"vision": vision}).vision_stage,
+        cache=root / "cache",
+    )
     torch.distributed.destroy_process_group()
 
 
@@ -118,6 +128,15 @@ def test_two_processes_have_the_losses_and_quality_of_one(
     for expected, found in zip(one["history"], two["history"], strict=True):
         assert found["loss"] == pytest.approx(expected["loss"], rel=1e-3)
         assert found["metric"] == pytest.approx(expected["metric"], abs=5e-3)
+
+
+def test_processes_whose_rows_fall_into_parts_differently_stay_in_step(
+    one_and_two: tuple[Path, Path],
+) -> None:
+    record = json.loads((one_and_two[1] / "in-parts" / "training.json").read_text())
+
+    assert record["steps"] == 6
+    assert all(math.isfinite(entry["loss"]) for entry in record["history"])
 
 
 def test_the_documented_command_trains_over_two_processes(

@@ -38,14 +38,14 @@ def gradients(
     return loss.item(), [gradient.clone() for gradient in found if gradient is not None]
 
 
-@pytest.mark.parametrize("size", [1, 3, 5, 11, 20])
-def test_gradients_equal_those_of_one_pass(size: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 4, 11])
+def test_gradients_equal_those_of_one_pass(count: int) -> None:
     torch.manual_seed(0)
     encoder, pixels = Encoder(nn.GroupNorm(2, 8)), torch.randn(11, 3, 9, 9)
 
     loss, whole = gradients(encoder, encoder, pixels)
     in_parts, parts = gradients(
-        encoder, lambda x: encoded_in_parts(encoder, x, size=size, model=encoder), pixels
+        encoder, lambda x: encoded_in_parts(encoder, x, parts=count, model=encoder), pixels
     )
 
     assert in_parts == pytest.approx(loss, rel=1e-5)
@@ -64,7 +64,7 @@ def test_dropout_and_batch_norm_do_in_the_second_pass_what_they_did_in_the_first
 
     loss, whole = gradients(plain, one_pass, pixels)
     in_parts, parts = gradients(
-        encoder, lambda x: encoded_in_parts(encoder, x, size=4, model=encoder), pixels
+        encoder, lambda x: encoded_in_parts(encoder, x, parts=3, model=encoder), pixels
     )
 
     assert in_parts == loss
@@ -89,7 +89,7 @@ def test_nothing_but_embeddings_waits_for_the_way_back() -> None:
         pixels = torch.randn(rows, 3, 32, 32)
         with torch.autograd.graph.saved_tensors_hooks(count, lambda value: value):
             if in_parts:
-                encoded_in_parts(encoder, pixels, size=4, model=encoder)
+                encoded_in_parts(encoder, pixels, parts=8, model=encoder)
             else:
                 encoder(pixels)
         return total

@@ -28,6 +28,7 @@ from mmr.training.processes import (
 )
 from mmr.types import Int64Array
 
+pytestmark = pytest.mark.timeout(900)  # processes that wait for each other, on a busy machine
 STEPS, ROWS = 8, 13  # an odd batch: parts differ in size
 SETTINGS = LoopSettings(
     steps=STEPS, learning_rate=0.01, validate_every=2, checkpoint_every=3, bf16=False
