@@ -12,7 +12,7 @@ from mmr import stages
 from mmr.ablation.budget import image_samples
 from mmr.ablation.rungs import Rung, Step, step_settings
 from mmr.config.run import RunSettings
-from mmr.config.training import EndToEndStageSettings, StageSettings
+from mmr.config.training import EndToEndStageSettings, FusionStageSettings, StageSettings
 from mmr.data.dataset import Dataset
 from mmr.hashing import sha256_json
 from mmr.stages.training_run import StageReport
@@ -29,6 +29,7 @@ class Link:
         settings: All that decides it beside parent and dataset.
         parent: The link before it; None at the start.
         samples_of: Links whose photographs it may process as well; empty without such a budget.
+        teacher: Links that train its teacher; empty without one.
     """
 
     rung: str
@@ -37,6 +38,7 @@ class Link:
     settings: StageSettings
     parent: Link | None
     samples_of: tuple[Link, ...] = ()
+    teacher: tuple[Link, ...] = ()
 
     @property
     def key(self) -> str:
@@ -47,6 +49,7 @@ class Link:
                 self.settings.model_dump(mode="json"),
                 self.parent.key if self.parent else None,
                 [link.key for link in self.samples_of],
+                [link.key for link in self.teacher],
             ]
         )[:32]
 
@@ -66,6 +69,7 @@ def chain_of(
     links: list[Link] = []
     for step in rung.steps:
         budget = rung.samples_of if step is Step.END_TO_END else None
+        teacher = rung.teacher if step is Step.FUSION else None
         links.append(
             Link(
                 rung=rung.name,
@@ -74,6 +78,7 @@ def chain_of(
                 settings=step_settings(rung, step, seeded),
                 parent=links[-1] if links else None,
                 samples_of=chain_of(rungs[budget], rungs, settings, seed) if budget else (),
+                teacher=chain_of(rungs[teacher], rungs, settings, seed) if teacher else (),
             )
         )
     return tuple(links)
@@ -125,6 +130,7 @@ class ChainTrainer:
     def _link(self, link: Link) -> Trained:
         if link.key not in self._done:
             self.train(link.samples_of)
+            self.train(link.teacher)
             self._before(link)
             trained = self._trained(link)
             self._done[link.key] = trained
@@ -162,10 +168,12 @@ class ChainTrainer:
         return stages.train_fusion(aligned=start, **common)
 
     def _settings(self, link: Link) -> StageSettings:
-        """A link's settings, with the steps that only trained models can tell."""
+        """A link's settings, with what only trained models can tell: steps and teacher."""
         settings = link.settings
         if link.samples_of and isinstance(settings, EndToEndStageSettings):
             return self._budgeted(settings, link.samples_of)
+        if link.teacher and isinstance(settings, FusionStageSettings):
+            return self._taught(settings, self._link(link.teacher[-1]).model)
         return settings
 
     def _budgeted(
@@ -177,6 +185,14 @@ class ChainTrainer:
         steps = max(1, round(budget / a_step))
         loop = settings.stage.loop.model_copy(update={"steps": steps, "patience": steps})
         stage = settings.stage.model_copy(update={"loop": loop})
+        return settings.model_copy(update={"stage": stage})
+
+    @staticmethod
+    def _taught(settings: FusionStageSettings, teacher: Path) -> FusionStageSettings:
+        techniques = settings.stage.techniques
+        distillation = techniques.distillation.model_copy(update={"teacher": str(teacher)})
+        techniques = techniques.model_copy(update={"distillation": distillation})
+        stage = settings.stage.model_copy(update={"techniques": techniques})
         return settings.model_copy(update={"stage": stage})
 
 

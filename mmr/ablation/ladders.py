@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmr.ablation.rungs import Ladder, Rung, Step, View
-from mmr.ablation.techniques import technique_rungs
+from mmr.ablation.technique_rungs import technique_rungs
 from mmr.ablation.vision_sizes import larger_vision
 from mmr.config.model import FusionKind
 from mmr.config.run import RunSettings

@@ -229,6 +229,7 @@ def _due(chain: Sequence[Link]) -> Iterator[Link]:
     """The links of a chain and those that they need, in the order of their training."""
     for link in chain:
         yield from _due(link.samples_of)
+        yield from _due(link.teacher)
         yield link
 
 

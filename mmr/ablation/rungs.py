@@ -52,6 +52,7 @@ class Rung:
         against: The rung it is compared with; None at the start of a ladder.
         samples_of: Rung whose number of processed photographs this one may process too; its own
             number of steps follows from it.
+        teacher: Rung whose model is the teacher of this one's stage C.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Rung:
     view: View = View.WHOLE
     against: str | None = None
     samples_of: str | None = None
+    teacher: str | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,6 @@ def chosen_rungs(ladder: Ladder, settings: RunSettings, only: Sequence[str]) -> 
         return list(rungs.values())
     wanted = {next(iter(rungs)), *only}
     for name in only:
-        needed = (rungs[name].against, rungs[name].samples_of)
+        needed = (rungs[name].against, rungs[name].samples_of, rungs[name].teacher)
         wanted |= {other for other in needed if other is not None}
     return [rung for rung in rungs.values() if rung.name in wanted]

@@ -1,4 +1,4 @@
-"""Training techniques as rungs: each one toggled against what the preset has."""
+"""The training techniques that can be toggled, as data: a new one is a new entry."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmr.ablation.rungs import WHOLE_CHAIN, Rung, Step, overridden
+from mmr.ablation.rungs import WHOLE_CHAIN, Step
 from mmr.config.run import RunSettings
 
 Overrides = Mapping[str, Any] | Callable[[RunSettings], Mapping[str, Any]]
@@ -24,6 +24,7 @@ class Technique:
         first: The first step that it changes.
         steps: The chain whose end is measured. A technique of the text-only towers is measured
             on them, which costs a minute and not the whole chain.
+        teacher: Rung whose model it learns from.
     """
 
     name: str
@@ -32,6 +33,34 @@ class Technique:
     off: Overrides
     first: Step
     steps: tuple[Step, ...] = WHOLE_CHAIN
+    teacher: str | None = None
+
+
+def _in_text_and_fusion(
+    name: str, description: str, on: Mapping[str, Any], off: Mapping[str, Any]
+) -> list[Technique]:
+    """A technique of the stages that learn from queries, in the text-only towers and in C."""
+
+    def of(stage: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {f"{stage}.{path}": value for path, value in values.items()}
+
+    return [
+        Technique(
+            f"{name}.text",
+            f"text-only towers: {description}",
+            of("text_only", on),
+            of("text_only", off),
+            Step.TEXT_ONLY,
+            (Step.TEXT_ONLY,),
+        ),
+        Technique(
+            f"{name}.fusion",
+            f"stage C: {description}",
+            of("fusion", on),
+            of("fusion", off),
+            Step.FUSION,
+        ),
+    ]
 
 
 def _one_rate(settings: RunSettings) -> Mapping[str, Any]:
@@ -45,7 +74,86 @@ def _two_rates(settings: RunSettings) -> Mapping[str, Any]:
     return {"align.loop.backbone_learning_rate": slower}
 
 
+def _large_batches(settings: RunSettings) -> Mapping[str, Any]:
+    """Four times the photographs a step in a quarter of the steps: the same compute."""
+    stage = settings.vision
+    return {
+        "vision.batch_size": 4 * stage.batch_size,
+        "vision.images_at_once": stage.images_at_once or stage.batch_size,
+        "vision.loop.steps": max(1, stage.loop.steps // 4),
+        "vision.loop.validate_every": max(1, stage.loop.validate_every // 4),
+    }
+
+
 TECHNIQUES: Sequence[Technique] = (
+    *_in_text_and_fusion(
+        "same-text-masking",
+        "products with the text of a relevant one are no negatives",
+        on={"techniques.masking.same_text": True},
+        off={"techniques.masking.same_text": False},
+    ),
+    *_in_text_and_fusion(
+        "same-query-masking",
+        "products relevant to the same query in another spelling are no negatives",
+        on={"techniques.masking.same_query": True},
+        off={"techniques.masking.same_query": False},
+    ),
+    *_in_text_and_fusion(
+        "guide-masking",
+        "products that the stage's start scores above the relevant ones are no negatives",
+        on={"techniques.masking.guide_margin": 0.0},
+        off={"techniques.masking.guide_margin": None},
+    ),
+    *_in_text_and_fusion(
+        "hard-negatives",
+        "negatives mined with the model of the moment, kept below the positives' score",
+        on={"techniques.hard_negatives.count": 2},
+        off={"techniques.hard_negatives.count": 0},
+    ),
+    *_in_text_and_fusion(
+        "sibling-positives",
+        "products of queries that share a product are positives too (MAKE)",
+        on={"techniques.keyword_enhancement.sibling_products": "positives"},
+        off={"techniques.keyword_enhancement.sibling_products": "negatives"},
+    ),
+    *_in_text_and_fusion(
+        "sibling-masking",
+        "products of queries that share a product are no negatives",
+        on={"techniques.keyword_enhancement.sibling_products": "ignored"},
+        off={"techniques.keyword_enhancement.sibling_products": "negatives"},
+    ),
+    *_in_text_and_fusion(
+        "query-enrichment",
+        "queries that share a product enrich each other's embedding while training (MAKE)",
+        on={"techniques.keyword_enhancement.enrichment": 0.3},
+        off={"techniques.keyword_enhancement.enrichment": 0.0},
+    ),
+    *_in_text_and_fusion(
+        "query-augmentation",
+        "words of queries are dropped or change places; colours stay",
+        on={"techniques.query_text.wordings": 4},
+        off={"techniques.query_text.wordings": 0},
+    ),
+    *_in_text_and_fusion(
+        "category-batches",
+        "a batch is made of sub-batches of one category each",
+        on={"batch.category_queries": 8},
+        off={"batch.category_queries": 0},
+    ),
+    *_in_text_and_fusion(
+        "ema",
+        "running averages of the weights are validated and kept",
+        on={"loop.ema_decay": 0.99},
+        off={"loop.ema_decay": 0.0},
+    ),
+    Technique(
+        "word-vectors",
+        "text-only towers: a learnt vector for each word piece beside the frozen backbone",
+        on={"model.text.words": True},
+        off={"model.text.words": False},
+        first=Step.TEXT_ONLY,
+        steps=(Step.TEXT_ONLY,),
+    ),
     Technique(
         "graded-weights",
         "text-only towers: lower grades weigh less than better ones (GCL style)",
@@ -67,6 +175,27 @@ TECHNIQUES: Sequence[Technique] = (
         on={"model.vision.colour_bins": 6},
         off={"model.vision.colour_bins": 0},
         first=Step.VISION,
+    ),
+    Technique(
+        "large-batches",
+        "stage A: four times the batch by gradient caching, in a quarter of the steps",
+        on=_large_batches,
+        off={"vision.images_at_once": 0},
+        first=Step.VISION,
+    ),
+    Technique(
+        "vision-ema",
+        "stage A: running averages of the weights are validated and kept",
+        on={"vision.loop.ema_decay": 0.99},
+        off={"vision.loop.ema_decay": 0.0},
+        first=Step.VISION,
+    ),
+    Technique(
+        "unfreezing",
+        "stage B: the image network stays frozen for the first third of the steps",
+        on={"align.loop.unfreeze_after": 0.33},
+        off={"align.loop.unfreeze_after": 0.0},
+        first=Step.ALIGN,
     ),
     Technique(
         "separate-rates",
@@ -96,34 +225,21 @@ TECHNIQUES: Sequence[Technique] = (
         off={"fusion.text_dropout": 0.0, "fusion.image_dropout": 0.0},
         first=Step.FUSION,
     ),
+    Technique(
+        "distillation",
+        "stage C learns from the preset's own last model as well (a generation later)",
+        on={},
+        off={"fusion.techniques.distillation.teacher": None},
+        first=Step.FUSION,
+        teacher="preset",
+    ),
+    Technique(
+        "matryoshka",
+        "stage C: the first half and quarter of the dimensions have to serve by themselves",
+        on=lambda settings: {
+            "loss.matryoshka_dims": (settings.model.dim // 2, settings.model.dim // 4)
+        },
+        off={"loss.matryoshka_dims": ()},
+        first=Step.FUSION,
+    ),
 )
-
-
-def technique_rungs(settings: RunSettings, *, whole: str, text: str) -> list[Rung]:
-    """One rung a technique: without it where the preset has it, with it where it has not.
-
-    Args:
-        settings: The preset.
-        whole: The rung that stands for the preset's whole chain.
-        text: The rung that stands for its text-only towers.
-    """
-    return [
-        _rung(technique, settings, against=whole if len(technique.steps) > 1 else text)
-        for technique in TECHNIQUES
-    ]
-
-
-def _rung(technique: Technique, settings: RunSettings, *, against: str) -> Rung:
-    on, off = (
-        values(settings) if callable(values) else values for values in (technique.on, technique.off)
-    )
-    is_off = overridden(settings, off) == settings
-    return Rung(
-        technique.name,
-        f"{'+' if is_off else '−'} {technique.name}",
-        technique.description,
-        steps=technique.steps,
-        overrides=on if is_off else off,
-        first=technique.first,
-        against=against,
-    )

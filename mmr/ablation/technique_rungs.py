@@ -1,0 +1,63 @@
+"""Training techniques as rungs: each one toggled against what the preset has."""
+
+from __future__ import annotations
+
+from mmr.ablation.rungs import Rung, View, overridden
+from mmr.ablation.techniques import TECHNIQUES, Technique
+from mmr.config.run import RunSettings
+
+
+def technique_rungs(settings: RunSettings, *, whole: str, text: str) -> list[Rung]:
+    """One rung a technique: without it where the preset has it, with it where it has not.
+
+    Args:
+        settings: The preset.
+        whole: The rung that stands for the preset's whole chain.
+        text: The rung that stands for its text-only towers.
+    """
+    rungs = [
+        _rung(technique, settings, against=whole if len(technique.steps) > 1 else text)
+        for technique in TECHNIQUES
+    ]
+    matryoshka = next(rung for rung in rungs if rung.name == "matryoshka")
+    return [*rungs, *_half_dims(matryoshka, whole=whole)]
+
+
+def _rung(technique: Technique, settings: RunSettings, *, against: str) -> Rung:
+    on, off = (
+        values(settings) if callable(values) else values for values in (technique.on, technique.off)
+    )
+    is_off = overridden(settings, off) == settings
+    return Rung(
+        technique.name,
+        f"{'+' if is_off else '−'} {technique.name}",
+        technique.description,
+        steps=technique.steps,
+        overrides=on if is_off else off,
+        first=technique.first,
+        against=against,
+        teacher=technique.teacher if is_off else None,
+    )
+
+
+def _half_dims(matryoshka: Rung, *, whole: str) -> list[Rung]:
+    """What Matryoshka is for: half the dimensions, with and without it."""
+    half = "preset-half"
+    return [
+        Rung(
+            half,
+            "the preset, half the dimensions",
+            "the first half of each vector",
+            view=View.HALF_DIMS,
+            against=whole,
+        ),
+        Rung(
+            "matryoshka-half",
+            f"{matryoshka.title}, half the dimensions",
+            "the first half of each vector",
+            overrides=matryoshka.overrides,
+            first=matryoshka.first,
+            view=View.HALF_DIMS,
+            against=half,
+        ),
+    ]
