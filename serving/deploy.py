@@ -148,8 +148,7 @@ def deploy(
             after = rollout.repository.active()
             if after is None:
                 raise ServingError("No version is active after the switch. Deploy again.")
-            if champion != release.release_id:
-                rollout.promote(registry, before, promotion)
+            rollout.promote(registry, before, promotion)  # of the champion: finishes its record
             bar.advance(note="champion moved")
             rollout.repository.retire(keep=settings.keep_versions)
             bar.advance(note="done")

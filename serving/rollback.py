@@ -89,11 +89,14 @@ def roll_back(
 
 
 def rollback_target(registry: Registry) -> str:
-    """The release that was champion before.
+    """The release that was champion before; of a rollback cut short, the one that it went to.
 
     Raises:
         TrackingError: There is none.
     """
+    newest = next(iter(registry.history()), None)
+    if newest is not None and newest.action == "rollback" and not newest.finished:
+        return newest.release_id  # the alias `previous` may have moved already
     target = registry.resolve(PREVIOUS)
     if target is None:
         raise TrackingError(

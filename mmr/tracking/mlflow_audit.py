@@ -6,6 +6,7 @@ died in between.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,17 +48,48 @@ class AuditTrail:
             "who": who[:_TEXT_LENGTH],
         }
         run = self._client.create_run(
-            self._experiment_id, tags=tags, run_name=f"{action} {release_id}"
+            self._experiment_id,
+            start_time=self._next_moment(),
+            tags=tags,
+            run_name=f"{action} {release_id}",
         )
         return str(run.info.run_id)
+
+    def latest_of(self, release_id: str) -> str | None:
+        """The run of the newest record of a release, finished or not."""
+        of_release = (run for run in self.runs() if run.data.tags.get("release_id") == release_id)
+        run = next(of_release, None)
+        return str(run.info.run_id) if run else None
+
+    def read(self, run_id: str) -> AuditRecord:
+        """The record that a run holds."""
+        return record_of(self._client.get_run(run_id))
+
+    def interrupted(self, release_id: str, *, replaced: str | None) -> str | None:
+        """The run of the newest record, if it announces this very move and was left open."""
+        newest = next(self.runs(), None)
+        if newest is None:
+            return None
+        record = record_of(newest)
+        same = (record.release_id, record.replaced, record.finished) == (
+            release_id,
+            replaced,
+            False,
+        )
+        return str(newest.info.run_id) if same else None
 
     def finish(self, run_id: str) -> AuditRecord:
         """Closes the record of a move that has been made."""
         self._client.set_terminated(run_id, "FINISHED")
-        record = record_of(self._client.get_run(run_id))
+        record = self.read(run_id)
         if self._mirror is not None:
             append_record(self._mirror, record)
         return record
+
+    def _next_moment(self) -> int:
+        """Now, or later: a clock that was set back must not put a record before an older one."""
+        newest = next(self.runs(), None)
+        return max(int(time.time() * 1000), newest.info.start_time + 1 if newest else 0)
 
     def runs(self) -> Iterator[Any]:
         """The runs that hold the records, newest first."""

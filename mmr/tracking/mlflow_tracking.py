@@ -175,10 +175,14 @@ class MlflowTracking:
             check_not_deleted(release_id, self._versions.known(release_id).tags)
             current = self.resolve(CHAMPION)
             if current == release_id:
-                return self._finish_interrupted(release_id)
+                run_id = self._audit.latest_of(release_id) or self._audit.announce(
+                    release_id, action=action, replaced=None, why=why, who=who
+                )  # without a record: another tool moved the alias
+                return self._conclude(run_id, release_id)
             check_expected(release_id, current=current, expected=expected)
             lease.check()
-            run_id = self._audit.announce(
+            begun = self._audit.interrupted(release_id, replaced=current)
+            run_id = begun or self._audit.announce(
                 release_id, action=action, replaced=current, why=why, who=who
             )
             if current is not None:
@@ -258,16 +262,12 @@ class MlflowTracking:
         )
 
     def _conclude(self, run_id: str, release_id: str) -> AuditRecord:
+        record = self._audit.read(run_id)
+        if record.finished:
+            return record
         if self.resolve(CANDIDATE) == release_id:
             self._client.delete_registered_model_alias(REGISTERED_MODEL, CANDIDATE)
         return self._audit.finish(run_id)
-
-    def _finish_interrupted(self, release_id: str) -> AuditRecord:
-        run = next(
-            run for run in self._audit.runs() if run.data.tags.get("release_id") == release_id
-        )
-        record = record_of(run)
-        return record if record.finished else self._conclude(run.info.run_id, release_id)
 
 
 def _iso(milliseconds: int) -> str:

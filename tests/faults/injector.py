@@ -1,0 +1,273 @@
+"""Breaks a command at a chosen write; the product holds no hook for it.
+
+A write is whatever changes the world outside the process: a file opened for writing, renamed,
+linked or removed and a directory made or removed (told by Python's audit events, so none is
+missed), a commit of the tracking store, and what a test double adds. A command that runs
+undisturbed lists its writes; run again, it is broken just before the one of a given number.
+
+It runs in a fresh process, forked off a server that has imported the libraries already, so that a
+kill is a real one and costs little.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from mmr.errors import MmrError
+
+_PRELOADED = ["tests.faults.preload"]
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+_PATH_EVENTS = {
+    "os.mkdir": (0, 2),
+    "os.rmdir": (0, 1),
+    "os.remove": (0, 1),
+    "os.rename": (1, 3),
+    "os.link": (1, 3),
+    "os.symlink": (1, 2),
+}
+"""Audit event to the places of its path and of the directory that the path is relative to."""
+_HIDDEN = re.compile(r"staging/|\.partial-")
+_TIMEOUT_S = 240
+
+
+class Fault(StrEnum):
+    """What happens at the chosen write."""
+
+    NONE = "none"
+    KILL = "kill"  # SIGKILL, before the write
+    FULL_DISK = "full disk"  # the write fails for lack of space; a new file takes no byte
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended.
+
+    Attributes:
+        killed: Whether it died of SIGKILL; nothing else is known then.
+        value: What it returned.
+        error: The message of its `MmrError` or `OSError`, or None.
+        writes: Its writes in order.
+    """
+
+    killed: bool
+    value: Any = None
+    error: str | None = None
+    writes: tuple[str, ...] = ()
+
+
+class Injector:
+    """The writes of this process below one directory; there is one at a time."""
+
+    current: Injector | None = None
+
+    def __init__(self, root: Path, fault: Fault, at: int) -> None:
+        self.writes: list[str] = []
+        self._root, self._fault, self._at = f"{root}/", fault, at
+        self._busy = False
+
+    def audit(self, event: str, args: tuple[Any, ...]) -> None:
+        """Called by Python for every event; looks at those that write below the directory."""
+        if self._busy or (event != "open" and event not in _PATH_EVENTS):
+            return
+        self._busy = True
+        try:
+            path = _written_path(event, args)
+            if path is None or not path.startswith(self._root) or path.endswith(".lock"):
+                return
+            if event != "os.mkdir" or not os.path.isdir(path):
+                self._reach(f"{event} {path.removeprefix(self._root)}", path)
+        finally:
+            self._busy = False
+
+    def _reach(self, what: str, path: str | None = None) -> None:
+        number = len(self.writes)
+        self.writes.append(what)
+        if number != self._at or self._fault is Fault.NONE:
+            return
+        if self._fault is Fault.KILL:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if what.startswith("open ") and path and not os.path.lexists(path):
+            os.symlink("/dev/full", path)  # opens, and takes no byte
+            return
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    def reach(self, what: str) -> None:
+        """For writes that are no files: a commit, a call to a server."""
+        self._reach(what)
+
+
+def boundaries(writes: Sequence[str]) -> Iterator[int]:
+    """The numbers of the writes to break a command at.
+
+    All of them, but of several in a row that are out of everyone's sight (staged, or under a
+    temporary name) the first, the middle one and the last.
+    """
+    hidden: list[int] = []
+    for number, what in enumerate([*writes, ""]):
+        if what and _HIDDEN.search(what):
+            hidden.append(number)
+            continue
+        yield from sorted({hidden[0], hidden[len(hidden) // 2], hidden[-1]} if hidden else ())
+        hidden = []
+        if what:
+            yield number
+
+
+def reach(what: str) -> None:
+    """Tells the injector of this process, if there is one, of a write that is no file."""
+    if Injector.current is not None:
+        Injector.current.reach(what)
+
+
+def run(
+    command: Callable[..., Any],
+    *arguments: Any,
+    root: Path,
+    fault: Fault = Fault.NONE,
+    at: int = -1,
+) -> Outcome:
+    """Runs a command in a process of its own.
+
+    Args:
+        command: A function of a module; what it returns must fit into JSON.
+        arguments: For the command.
+        root: Writes below it count.
+        fault: What happens at the chosen write.
+        at: The number of that write, from 0.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    with tempfile.TemporaryDirectory() as scratch:
+        result = Path(scratch) / "result.json"
+        process = context.Process(
+            target=_child, args=(command, arguments, root.resolve(), fault, at, result)
+        )
+        process.start()
+        process.join(_TIMEOUT_S)
+        if process.is_alive():
+            process.kill()
+            raise TimeoutError(f"{command.__name__}{arguments} hung for {_TIMEOUT_S} s")
+        if process.exitcode == -signal.SIGKILL:
+            return Outcome(killed=True)
+        if process.exitcode != 0:
+            raise RuntimeError(f"{command.__name__}{arguments} crashed: {process.exitcode}")
+        record = json.loads(result.read_text(encoding="utf-8"))
+        return Outcome(False, record["value"], record["error"], tuple(record["writes"]))
+
+
+def _child(
+    command: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    root: Path,
+    fault: Fault,
+    at: int,
+    result: Path,
+) -> None:
+    os.environ["TMPDIR"] = str(result.parent)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
+    injector = Injector.current = Injector(root, fault, at)
+    sys.addaudithook(_audit)
+    _listen_to_commits()
+    value, error = None, None
+    try:
+        value = command(*arguments)
+    except (MmrError, OSError) as caught:
+        error = f"{type(caught).__name__}: {caught}"
+    Injector.current = None
+    record = {"value": value, "error": error, "writes": list(injector.writes)}
+    result.write_text(json.dumps(record), encoding="utf-8")
+
+
+def sweep(command: Callable[[Path], Any], place: Path, fault: Fault) -> list[dict[str, Any]]:
+    """Runs a command that survives the fault, broken at each write in turn, then whole.
+
+    For use within `run`, where starting a process for every write would cost too much.
+
+    Args:
+        command: Takes a directory of its own.
+        place: Where these directories are made.
+        fault: Not a kill.
+
+    Returns:
+        For each write: which, the error, the files left below the directory, and the error of
+        running it again.
+    """
+    _attempt(command, place / "whole", Fault.NONE, -1)
+    assert Injector.current is not None
+    writes = Injector.current.writes
+    told = []
+    for at in boundaries(writes):
+        if writes[at].startswith(("os.remove ", "os.rmdir ")):
+            continue  # needs no space
+        own = place / str(at)
+        error = _attempt(command, own, fault, at)
+        left = [str(path.relative_to(own)) for path in own.rglob("*")]
+        again = _attempt(command, own, Fault.NONE, -1)
+        told.append({"write": writes[at], "error": error, "left": sorted(left), "again": again})
+    return told
+
+
+def _attempt(command: Callable[[Path], Any], place: Path, fault: Fault, at: int) -> str | None:
+    place.mkdir(exist_ok=True)
+    Injector.current = Injector(place, fault, at)
+    try:
+        command(place)
+    except (MmrError, OSError) as caught:
+        return f"{type(caught).__name__}: {caught}"
+    return None
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if Injector.current is not None:
+        Injector.current.audit(event, args)
+
+
+def _listen_to_commits() -> None:
+    """Counts the commits that change the tracking store, not those that end a reading."""
+    from sqlalchemy import Engine, event
+
+    def note(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.lstrip()[:6].upper() in ("INSERT", "UPDATE", "DELETE"):
+            connection.info.setdefault("written", []).append(" ".join(statement.split()[:3]))
+
+    def commit(connection: Any) -> None:
+        written = connection.info.pop("written", [])
+        if written:
+            reach(f"commit {written[-1]}")
+
+    event.listen(Engine, "before_cursor_execute", note)
+    event.listen(Engine, "commit", commit)
+
+
+def _written_path(event: str, args: tuple[Any, ...]) -> str | None:
+    if event == "open":
+        path, _, flags = args
+        if not isinstance(flags, int) or not flags & _WRITING:
+            return None
+        return _absolute(path, None)
+    at, relative_to = _PATH_EVENTS[event]
+    return _absolute(args[at], args[relative_to])
+
+
+def _absolute(path: Any, directory: Any) -> str | None:
+    if isinstance(path, int):
+        return None
+    with suppress(TypeError, OSError):
+        name = os.fsdecode(path)
+        if isinstance(directory, int) and directory >= 0:
+            return os.path.join(os.readlink(f"/proc/self/fd/{directory}"), name)
+        return os.path.abspath(name)
+    return None
