@@ -15,6 +15,7 @@ from mmr.stages.technique_inputs import teacher_identity
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.end_to_end_objective import EndToEndObjective
 from mmr.training.loop import FitResult
+from mmr.training.processes import accelerator
 
 
 def train_end_to_end(
@@ -40,7 +41,7 @@ def _train(
     dataset: Dataset, run: StageRun, settings: EndToEndStageSettings
 ) -> tuple[Retriever, FitResult]:
     torch.manual_seed(settings.seed)
-    retriever = new_text_retriever(settings.model)
+    retriever = new_text_retriever(settings.model).to(accelerator().device)
     retriever.with_images()
     retriever.with_fusion(settings.stage.kind)
     data = ImageStageData.open(dataset, retriever, cache=run.cache, settings=settings)
