@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmr.config.techniques import HardNegativeSettings
 from mmr.training.feed import AHEAD
 from mmr.training.processes import share_weights
+from mmr.training.sparse import dense_block
 from mmr.training.streams import Stream, random_stream
 from mmr.types import Int64Array
 
@@ -133,9 +134,10 @@ class HardNegatives(nn.Module):
         return mean - (1 - self._settings.ceiling) * mean.abs()
 
     def _taboo(self, block: slice, rows: Int64Array) -> Tensor:
-        taboo = self._grades[block].toarray()[:, rows] > 0
+        queries = np.arange(*block.indices(self._grades.shape[0]))
+        taboo = dense_block(self._grades, queries, rows) > 0
         if self._never is not None:
-            taboo |= self._never[block].toarray()[:, rows] > 0
+            taboo |= dense_block(self._never, queries, rows) > 0
         return torch.from_numpy(taboo)
 
 

@@ -9,6 +9,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from mmr.training.sparse import dense_block
 from mmr.training.streams import Stream, random_stream
 from mmr.types import Float32Array, Int64Array
 
@@ -73,7 +74,7 @@ class TableScorer:
 
     def scores(self, queries: Int64Array, products: Int64Array) -> Tensor:
         """See `Scorer`."""
-        return torch.from_numpy(self._values[self._places[queries].toarray()[:, products]])
+        return torch.from_numpy(self._values[dense_block(self._places, queries, products)])
 
     def draw(self, queries: Int64Array, step: int) -> Int64Array:
         """Some scored products of each query."""

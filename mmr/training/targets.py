@@ -13,6 +13,7 @@ from mmr.config.techniques import MaskingSettings, SiblingProducts, TechniqueSet
 from mmr.training.data import Catalogue, JudgedQueries
 from mmr.training.scorers import Scorer
 from mmr.training.siblings import Siblings
+from mmr.training.sparse import dense_block
 from mmr.types import Int64Array
 
 
@@ -92,14 +93,14 @@ class TargetRules:
 
         Args:
             queries: `(queries,)`, rows.
-            products: `(products,)`, rows.
+            products: `(products,)`, rows, ascending, each once.
         """
         grades = torch.from_numpy(
-            self._grades[queries].toarray()[:, products].astype(np.int64, copy=False)
+            dense_block(self._grades, queries, products).astype(np.int64, copy=False)
         )
         ignored = None
         if self.never_mined is not None:
-            ignored = torch.from_numpy(self.never_mined[queries].toarray()[:, products])
+            ignored = torch.from_numpy(dense_block(self.never_mined, queries, products))
         if self._guide is not None and self._margin is not None:
             likely = likely_positives(
                 self._guide.scores(queries, products), grades, margin=self._margin
