@@ -34,13 +34,25 @@ def image_embeddings(
     """
     pixels = pixels.to(retriever.device, non_blocking=True)
     pixels = augmented(pixels) if augment else pixels
-    longest = -(-rows // process_count())
-    if at_once and at_once < longest:
-        parts = -(-longest // at_once)
+    parts = part_count(rows, at_once=at_once)
+    if parts > 1:
         own = encoded_in_parts(retriever.image_embedding, pixels, parts=parts, model=retriever)
     else:
         own = retriever.image_embedding(pixels)
     return gathered(own, rows=rows)
+
+
+def part_count(rows: int, *, at_once: int) -> int:
+    """Parts that every process's share of a batch is taken in.
+
+    Args:
+        rows: Of the whole batch.
+        at_once: Rows of a part at most; 0 for all.
+    """
+    if not at_once:
+        return 1
+    largest, smallest = -(-rows // process_count()), rows // process_count()
+    return max(1, min(-(-largest // at_once), smallest))  # no part of any process is empty
 
 
 def own_pixels(catalogue: Catalogue, rows: Int64Array) -> Tensor:

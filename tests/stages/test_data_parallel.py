@@ -34,6 +34,13 @@ def exact(settings: RunSettings) -> RunSettings:
     plain["vision"]["batch_size"] = 31  # does not divide by two
     plain["align"]["text_learning_rate"] = 1e-3
     plain["fusion"] |= {"text_dropout": 0.0, "image_dropout": 0.0, "text_learning_rate": 1e-3}
+    plain["fusion"]["techniques"] |= {
+        "masking": {"same_text": True, "guide_margin": 0.1},
+        "keyword_enhancement": {"enrichment": 0.5},
+        "hard_negatives": {"count": 2, "depth": 6},  # mined at step 0, drawn from step 3
+        "query_text": {"wordings": 2},
+    }
+    plain["fusion"]["loop"]["ema_decay"] = 0.5
     return RunSettings.model_validate(plain)
 
 

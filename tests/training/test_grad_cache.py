@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mmr.training.encoding import part_count
 from mmr.training.grad_cache import encoded_in_parts
 
 
@@ -38,18 +39,18 @@ def gradients(
     return loss.item(), [gradient.clone() for gradient in found if gradient is not None]
 
 
-@pytest.mark.parametrize("count", [1, 2, 4, 11])
-def test_gradients_equal_those_of_one_pass(count: int) -> None:
+@pytest.mark.parametrize("parts", [1, 2, 3, 11])
+def test_gradients_equal_those_of_one_pass(parts: int) -> None:
     torch.manual_seed(0)
     encoder, pixels = Encoder(nn.GroupNorm(2, 8)), torch.randn(11, 3, 9, 9)
 
     loss, whole = gradients(encoder, encoder, pixels)
-    in_parts, parts = gradients(
-        encoder, lambda x: encoded_in_parts(encoder, x, parts=count, model=encoder), pixels
+    in_parts, found = gradients(
+        encoder, lambda x: encoded_in_parts(encoder, x, parts=parts, model=encoder), pixels
     )
 
     assert in_parts == pytest.approx(loss, rel=1e-5)
-    for one, other in zip(whole, parts, strict=True):
+    for one, other in zip(whole, found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
@@ -97,3 +98,11 @@ def test_nothing_but_embeddings_waits_for_the_way_back() -> None:
     pixels = 32 * 3 * 32 * 32 * 4  # bytes
     assert kept_bytes(32, in_parts=True) <= pixels
     assert kept_bytes(32, in_parts=False) > 2 * pixels
+
+
+@pytest.mark.parametrize(
+    ("rows", "at_once", "expected"),
+    [(256, 0, 1), (256, 256, 1), (256, 100, 3), (5, 1, 5), (1, 9, 1)],
+)
+def test_parts_are_as_many_as_their_size_asks_for(rows: int, at_once: int, expected: int) -> None:
+    assert part_count(rows, at_once=at_once) == expected
