@@ -170,7 +170,7 @@ def _search(workspace: Workspace, queries: tuple[str, ...]) -> tuple[list[ShownS
     if server.server is None or not server.answering:
         return [], "No server answers for this workspace: `mmr serve` starts it."
     try:
-        with SearchClient(server.server.grpc_url) as client:
+        with SearchClient(server.server.grpc_url, probe=True) as client:
             answers = client.search_many(queries, k=_EXAMPLE_HITS)
     except MmrError as error:
         return [], str(error)

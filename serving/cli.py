@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serving import cli_deploy, cli_doctor, cli_ui
+from serving import cli_deploy, cli_doctor, cli_prune, cli_trial, cli_ui
 from serving.cli_options import DEFAULT_WORKSPACE, PortBaseOption, TritonVenvOption, WorkspaceOption
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ Examples:
   mmr search "round oak table" --url shop-triton:8001
 
   mmr search "round oak table" --protocol http
+
+  mmr search "round oak table" --release 3f9a0c1be2d47788      not the one that serves, but this
 """
 
 
@@ -43,6 +45,8 @@ def register(app: typer.Typer) -> None:
     """Adds the serving commands to the root command."""
     app.command(epilog=_SERVE_EXAMPLES)(serve)
     cli_deploy.register(app)
+    cli_prune.register(app)
+    cli_trial.register(app)
     cli_doctor.register(app)
     app.command(epilog=_SEARCH_EXAMPLES)(search)
     cli_ui.register(app)
@@ -101,6 +105,9 @@ def search(
     ] = None,
     protocol: Annotated[str, typer.Option(help="grpc or http.")] = "grpc",
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait.")] = 5.0,
+    release: Annotated[
+        str | None, typer.Option(help="Id of the loaded release that must answer.")
+    ] = None,
 ) -> None:
     """Search the served release and print the products found."""
     from mmr.errors import ConfigError
@@ -109,7 +116,7 @@ def search(
     if protocol not in ("grpc", "http"):
         raise ConfigError(f"--protocol is {protocol!r}; choose grpc or http.")
     address = url or _workspace_address(workspace, protocol)
-    with SearchClient(address, protocol=protocol, timeout_s=timeout) as client:
+    with SearchClient(address, protocol=protocol, timeout_s=timeout, release=release) as client:
         client.ready()  # connects, so that the time below is the search alone
         start = time.perf_counter()
         answer = client.search(query, k)

@@ -1,7 +1,6 @@
-"""The commands that change what serves: deploy, promote, rollback; and prune, which must not."""
+"""The commands that change what serves: deploy, promote, rollback."""
 
 from getpass import getuser
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,15 +11,16 @@ from serving.cli_options import (
     TrackingOption,
     TritonVenvOption,
     WorkspaceOption,
+    find,
+    open_registry,
 )
 
 if TYPE_CHECKING:
-    from mmr.release.bundle import Release
-    from mmr.release.prune import PrunePlan
     from mmr.tracking import Registry
     from mmr.workspace import Workspace
     from serving.deploy import DeployReport
     from serving.rollout import Promotion
+    from serving.settings import ModelSettings
 
 ReleaseArgument = Annotated[
     str,
@@ -39,6 +39,8 @@ Examples:
   mmr deploy champion                                  what the registry calls champion
 
   mmr deploy /mnt/releases/3f9a0c1be2d47788 --why "fixed prices"
+
+  mmr deploy champion --threads 4 --instances 2        other settings for what serves
 """
 _PROMOTE_EXAMPLES = """
 Examples:
@@ -56,15 +58,6 @@ Examples:
 
   mmr rollback --why "no results for garden chairs"
 """
-_PRUNE_EXAMPLES = """
-Examples:
-
-  mmr prune --keep 5                        show what would go, and ask
-
-  mmr prune --keep 5 --yes                  for schedules: do not ask
-
-  mmr prune --release 3f9a0c1be2d47788      this one alone
-"""
 
 
 def register(app: typer.Typer) -> None:
@@ -72,7 +65,6 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_DEPLOY_EXAMPLES)(deploy)
     app.command(epilog=_PROMOTE_EXAMPLES)(promote)
     app.command(epilog=_ROLLBACK_EXAMPLES)(rollback)
-    app.command(epilog=_PRUNE_EXAMPLES)(prune)
 
 
 def deploy(
@@ -82,24 +74,35 @@ def deploy(
     port_base: PortBaseOption = 8000,
     triton_venv: TritonVenvOption = None,
     tracking_uri: TrackingOption = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of one instance; kept for later.")
+    ] = None,
+    instances: Annotated[
+        int | None, typer.Option(min=1, help="Processes per model; kept for later.")
+    ] = None,
+    keep_warm: Annotated[
+        float, typer.Option(min=0, help="Hours that the version before stays loaded.")
+    ] = 24.0,
 ) -> None:
     """Put a release into production: load it, verify it, switch to it.
 
     The release is loaded beside the one that serves and must give the recorded answers to its
     golden queries before it gets any traffic. The server is started if it does not run. `mmr
-    rollback` goes back to the release before.
+    rollback` goes back to the release before, at once while that one is kept loaded.
     """
     from serving import deploy as deployment
-    from serving.settings import ServeSettings
+    from serving.settings import DeploySettings, ServeSettings
 
-    place, registry = _open(workspace, tracking_uri)
+    place, registry = open_registry(workspace, tracking_uri)
+    serve = ServeSettings.from_port_base(port_base)
     report = deployment.deploy(
-        _find(place, registry, release).path,
+        find(place, registry, release).path,
         workspace=place,
         registry=registry,
         why=why,
         who=getuser(),
-        serve=ServeSettings.from_port_base(port_base),
+        settings=DeploySettings(keep_warm_s=3600 * keep_warm),
+        serve=serve.model_copy(update={"models": _models(place, threads, instances)}),
         triton_venv=triton_venv,
     )
     _tell(report)
@@ -129,8 +132,8 @@ def promote(
     from serving import deploy as deployment
     from serving.rollout import Promotion
 
-    place, registry = _open(workspace, tracking_uri)
-    found = _find(place, registry, release)
+    place, registry = open_registry(workspace, tracking_uri)
+    found = find(place, registry, release)
     expected = _expected(expect, registry)
     if _server_runs(place):
         report = deployment.deploy(
@@ -160,11 +163,15 @@ def rollback(
     replaced, which answers its golden queries and takes over. Without a running server only
     the aliases move.
     """
+    from mmr.tracking.deferred import DeferredTracking
     from mmr.tracking.protocols import CHAMPION
+    from mmr.workspace import Workspace
     from serving.rollback import roll_back, rollback_target
     from serving.rollout import Promotion
 
-    place, registry = _open(workspace, tracking_uri)
+    place = Workspace.open(workspace)
+    # Traffic goes back first; the seconds that MLflow takes to start come after.
+    registry = DeferredTracking(tracking_uri or place.tracking_uri, audit_file=place.audit_file)
     if _server_runs(place):
         _tell(
             roll_back(
@@ -172,63 +179,22 @@ def rollback(
             )
         )
     else:
-        target = _find(place, registry, rollback_target(registry))
+        target = find(place, registry, rollback_target(registry))
         target.verify()
         promotion = Promotion(registry.resolve(CHAMPION), why, getuser(), "rollback")
         _move_alias(place, registry, target.release_id, promotion)
 
 
-def prune(
-    keep: Annotated[
-        int | None, typer.Option(min=1, help="Releases that stay: so many of the newest.")
-    ] = None,
-    release: Annotated[str | None, typer.Option(help="Remove this release alone.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
-    tracking_uri: TrackingOption = None,
-) -> None:
-    """Remove old releases from disk.
+def _models(
+    place: "Workspace", threads: int | None, instances: int | None
+) -> "ModelSettings | None":
+    """What was chosen before, changed as asked; None if nothing was asked."""
+    from serving.repository import ModelRepository
 
-    A release that an alias names, or that serves or is kept loaded, always stays, and does not
-    count. The registry remembers the others as deleted. With --release, one that may not be
-    removed is an error.
-    """
-    from mmr.errors import ConfigError
-    from mmr.release.prune import delete_release, plan_prune
-    from serving.deploy_lock import deploy_lock
-    from serving.unserved import in_use
-
-    if (keep is None) == (release is None):
-        raise ConfigError("Give either --keep N or --release ID: what shall be removed?")
-    place, registry = _open(workspace, tracking_uri)
-    if release is not None:
-        wanted = [_find(place, registry, release).release_id]
-    else:
-        plan = plan_prune(place.releases, registry, keep=keep or 1, in_use=in_use(place))
-        _show_plan(plan)
-        wanted = list(plan.remove)
-    if not wanted:
-        return
-    if not yes:
-        typer.confirm(f"Remove {', '.join(wanted)} from disk for good?", abort=True)
-    with deploy_lock(place):
-        for release_id in wanted:
-            delete_release(place.releases, registry, release_id, in_use=in_use(place))
-            typer.echo(f"Release {release_id} removed.")
-
-
-def _open(workspace: Path, tracking_uri: str | None) -> tuple["Workspace", "Registry"]:
-    from mmr.tracking import open_tracking
-    from mmr.workspace import Workspace
-
-    place = Workspace.open(workspace)
-    return place, open_tracking(tracking_uri or place.tracking_uri, audit_file=place.audit_file)
-
-
-def _find(place: "Workspace", registry: "Registry", name: str) -> "Release":
-    from mmr.release.lookup import find_release
-
-    return find_release(place.releases, name, resolve=registry.resolve)
+    asked = {"threads": threads, "instances": instances}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    kept = ModelRepository(place.serving).kept.model_settings()
+    return kept.model_copy(update=changes) if changes else None
 
 
 def _server_runs(place: "Workspace") -> bool:
@@ -265,15 +231,6 @@ def _move_alias(
         )
     else:
         typer.echo("Nothing serves yet. `mmr deploy champion` starts a server with it.")
-
-
-def _show_plan(plan: "PrunePlan") -> None:
-    for release_id, reason in plan.keep.items():
-        typer.echo(f"stays  {release_id}  {reason}")
-    for release_id, size in plan.remove.items():
-        typer.echo(f"goes   {release_id}  {size / 1e6:.0f} MB")
-    if not plan.remove:
-        typer.echo("Nothing to remove.")
 
 
 def _tell(report: "DeployReport") -> None:

@@ -9,7 +9,7 @@ The steps, and what a kill between any two of them leaves:
    n-1 finish there.
 4. `active.json` names version n; a restarted server loads it. Before that, it loads n-1.
 5. The registry moves `champion`. If another promoter was faster, steps 3 and 4 are undone.
-6. Versions older than the previous one are retired.
+6. Versions older than the previous one are retired; that one stays loaded for `keep_warm_s`.
 
 Running the same deployment again finishes what was cut short.
 """
@@ -22,9 +22,9 @@ from getpass import getuser
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmr.errors import ArtifactError, ServingError
+from mmr.errors import ServingError
 from mmr.progress import progress_bar
-from mmr.release.bundle import Release
+from mmr.release.bundle import GoldenQuery, Release
 from mmr.tracking.champion import check_expected
 from mmr.tracking.protocols import CHAMPION
 from mmr.workspace import Workspace
@@ -32,6 +32,7 @@ from serving.deploy_lock import deploy_lock
 from serving.golden import GoldenReport
 from serving.launcher import start
 from serving.process import RunningServer, ServerRecord
+from serving.registered import check_registered
 from serving.repository import ModelRepository
 from serving.rollout import Promotion, Rollout
 from serving.settings import DeploySettings, ServeSettings
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from mmr.tracking import Registry
     from mmr.tracking.protocols import Action
 
-_STEPS = 5
+_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def deploy(
     settings, serve = settings or DeploySettings(), serve or ServeSettings()
     release = Release.open(release_dir, verify="hashes")
     golden = release.golden_queries()
-    _check_registered(release, registry)
+    check_registered(release, registry)
     champion = registry.resolve(CHAMPION)
     if expected is not None and champion != release.release_id:
         check_expected(release.release_id, current=champion, expected=expected.release_id)
@@ -136,21 +137,14 @@ def deploy(
         rollout = Rollout(release, server, ModelRepository(workspace.serving), settings, serve)
         with rollout:
             before = rollout.repository.active()
-            report = None
-            if not rollout.serves_already():
-                if action == "rollback" and rollout.repository.was_verified(release.release_id):
-                    report = rollout.return_verified(golden)
-                else:
-                    report = rollout.verify_candidate(golden)
-                    bar.advance(note="golden queries passed")
-                    rollout.go_live()
-                bar.advance(note="switched")
+            report = _take_over(rollout, golden, returns=action == "rollback")
+            bar.advance(note="switched")
             after = rollout.repository.active()
             if after is None:
                 raise ServingError("No version is active after the switch. Deploy again.")
             rollout.promote(registry, before, promotion)  # of the champion: finishes its record
             bar.advance(note="champion moved")
-            rollout.repository.retire(keep=settings.keep_versions)
+            rollout.tidy_up()
             bar.advance(note="done")
     return DeployReport(
         release_id=release.release_id,
@@ -162,13 +156,17 @@ def deploy(
     )
 
 
-def _check_registered(release: Release, registry: Registry) -> None:
-    """Found now, not after the switch, when the registry would refuse."""
-    if all(known.release_id != release.release_id for known in registry.releases()):
-        raise ArtifactError(
-            f"Release {release.release_id} in {release.path} is not registered here, so it cannot "
-            "become champion. `mmr releases` lists those that are; `mmr run` registers new ones."
-        )
+def _take_over(
+    rollout: Rollout, golden: list[GoldenQuery], *, returns: bool
+) -> GoldenReport | None:
+    """Makes the release the one that serves; None if it does so already, with these settings."""
+    if rollout.serves_already():
+        return rollout.apply_settings(golden)
+    if returns and rollout.was_verified():
+        return rollout.return_verified(golden)
+    report = rollout.verify_candidate(golden)
+    rollout.go_live()
+    return report
 
 
 def _running_server(

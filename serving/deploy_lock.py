@@ -8,6 +8,8 @@ from filelock import FileLock, Timeout
 from mmr.errors import ServingError
 from mmr.workspace import Workspace
 
+_PATIENCE_S = 3.0  # the server holds it for a moment when it unloads a version
+
 
 @contextmanager
 def deploy_lock(workspace: Workspace) -> Iterator[None]:
@@ -17,7 +19,7 @@ def deploy_lock(workspace: Workspace) -> Iterator[None]:
         ServingError: Another process does so now.
     """
     workspace.serving.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(workspace.serving / "deploy.lock", timeout=0)
+    lock = FileLock(workspace.serving / "deploy.lock", timeout=_PATIENCE_S)
     try:
         with lock:
             yield

@@ -1,11 +1,9 @@
 """Starts and stops the local Triton server of a workspace, and says how it is."""
 
 import contextlib
-import errno
 import http.client
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +18,9 @@ import mmr
 from mmr.errors import ServingError
 from mmr.progress import Bar, progress_bar
 from mmr.workspace import Workspace
-from serving.model_config import MODELS, SEARCH
+from serving.live.places import HOME_VARIABLE, LivePlaces
+from serving.model_config import MODELS, SEARCH, TRIAL_SUFFIX
+from serving.ports import check_ports
 from serving.process import RunningServer, ServerRecord, start_ticks, stop
 from serving.repository import ActiveVersion, ModelRepository
 from serving.settings import ServeSettings
@@ -74,10 +74,12 @@ def start(
         if running := record.running():
             return running
         venv = TritonVenv.locate(triton_venv)
-        _check_ports(settings)
+        check_ports(settings)
         repository = ModelRepository(serving)
         repository.create()
         repository.remove_leftovers()
+        if (until := repository.kept.warm_until()) is not None and until <= time.time():
+            repository.cool_down(lambda model: None)  # nothing is loaded yet
         active = repository.active()
         with progress_bar("Starting Triton", total=1 + len(MODELS) * bool(active)) as bar:
             server = _launch(serving, venv, settings, foreground=foreground)
@@ -86,6 +88,7 @@ def start(
             bar.advance(note="server")
             if active:
                 _load_active(server, active, settings, bar)
+                _load_trial(server, repository.places, settings)
         return server
 
 
@@ -149,31 +152,6 @@ def _locked(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_ports(settings: ServeSettings) -> None:
-    ports = {
-        "HTTP": settings.http_port,
-        "gRPC": settings.grpc_port,
-        "metrics": settings.metrics_port,
-    }
-    for name, port in ports.items():
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.host, port))
-            except OSError as error:
-                raise ServingError(_port_message(name, port, settings.host, error)) from error
-
-
-def _port_message(name: str, port: int, host: str, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return (
-            f"Port {port} ({name}) on {host} is in use by another program. Stop that program (if "
-            "it is the server of another workspace: `mmr serve --stop --workspace DIR`), or choose "
-            "other ports, for example --port-base 8100."
-        )
-    return f"Port {port} ({name}) on {host} cannot be opened: {error.strerror}. Choose another."
-
-
 def _launch(
     serving: Path, venv: TritonVenv, settings: ServeSettings, *, foreground: bool
 ) -> RunningServer:
@@ -183,7 +161,7 @@ def _launch(
         output = sys.stderr if foreground else log
         process = subprocess.Popen(
             _command(serving, venv, settings),
-            env=venv.environment(serving / "code"),
+            env=venv.environment(serving / "code") | {HOME_VARIABLE: str(serving)},
             cwd=serving,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -265,6 +243,19 @@ def _load_active(
             f"Triton runs (pid {server.pid}), but release {active.release_id} could not be loaded. "
             f"Deploy it again or deploy another: `mmr deploy RELEASE`. Triton said: {error}"
         ) from error
+
+
+def _load_trial(server: RunningServer, places: LivePlaces, settings: ServeSettings) -> None:
+    """Brings a trial back that a stopped server had; a candidate that fails is rolled back."""
+    trial = places.read_trial()
+    if trial is None or places.read_trip(trial):
+        return
+    models = tuple(model + TRIAL_SUFFIX for model in MODELS)
+    try:
+        for _ in load_models(server, models, timeout_s=settings.start_timeout_s):
+            pass
+    except ServingError as error:
+        places.write_trip(trial, f"it could not be loaded when the server started: {error}")
 
 
 def _answers(server: RunningServer) -> bool:

@@ -8,6 +8,8 @@ MODELS = (QUERY_ENCODER, SEARCH)
 CANDIDATE_SUFFIX = "_candidate"
 """A release is verified under `search_candidate` and `query_encoder_candidate`, which no client
 asks for: Triton sends unpinned traffic to a new version of `search` as soon as it is loaded."""
+TRIAL_SUFFIX = "_trial"
+"""The candidate of a shadow or canary answers as `search_trial` and `query_encoder_trial`."""
 
 _TEXT = '{ name: "TEXT" data_type: TYPE_STRING dims: [ 1 ] }'
 _K = '{ name: "K" data_type: TYPE_INT32 dims: [ 1 ] optional: true }'
@@ -31,11 +33,11 @@ def model_config(model: str, settings: ModelSettings, *, keep_versions: int) -> 
     are under way in a version finish before Triton unloads it.
 
     Args:
-        model: `query_encoder` or `search`, with or without the candidate suffix.
+        model: `query_encoder` or `search`, with or without one of the suffixes.
         settings: Batching, threads, instances.
         keep_versions: Newest versions that Triton keeps loaded.
     """
-    kind = model.removesuffix(CANDIDATE_SUFFIX)
+    kind = model.removesuffix(CANDIDATE_SUFFIX).removesuffix(TRIAL_SUFFIX)
     return "\n".join(
         [
             f'name: "{model}"',

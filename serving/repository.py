@@ -9,9 +9,12 @@ serving/
 │   │   └── 7/                      version; both models share one number per release
 │   │       ├── model.py
 │   │       └── release/            hard links to the release's files
-│   └── search_candidate/7/         only while release 7 is being verified
+│   ├── search_candidate/7/         only while release 7 is being verified
+│   └── search_trial/8/             only while release 8 is on trial
 ├── staging/                        versions being put together
 ├── verified.json                   releases that passed their golden queries here
+├── warm.json                       until when versions older than the active one stay loaded
+├── models.json                     threads, instances and batching, if they were ever chosen
 └── active.json                     the version that serves
 ```
 """
@@ -20,32 +23,26 @@ import json
 import os
 import shutil
 import struct
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mmr.atomic import fsync_path, write_json, write_text
 from mmr.errors import ServingError
-from mmr.hashing import files_below
-from serving.model_config import CANDIDATE_SUFFIX, MODELS, QUERY_ENCODER, SEARCH, model_config
+from serving.kept import KeptRecords
+from serving.live.places import LivePlaces
+from serving.model_config import (
+    CANDIDATE_SUFFIX,
+    MODELS,
+    SEARCH,
+    TRIAL_SUFFIX,
+    model_config,
+)
+from serving.models.requests import WARM_UP_TEXT
 from serving.settings import ModelSettings
+from serving.staging import stage_model
 
-_PARTS = {QUERY_ENCODER: ("query_encoder",), SEARCH: ("query_encoder", "index")}
-_VERIFIED_KEPT = 100
-_WARM_UP_QUERY = b"white wardrobe"
-_MODEL_PY = '''"""Generated: Triton loads this file, everything else is in `serving.models`."""
-
-import os
-import sys
-
-# Triton's stub starts Python isolated, so PYTHONPATH does not reach it by itself.
-for _place in os.environ.get("PYTHONPATH", "").split(os.pathsep):
-    if _place and _place not in sys.path:
-        sys.path.append(_place)
-
-from serving.models.{model} import TritonPythonModel  # noqa: E402
-
-__all__ = ["TritonPythonModel"]
-'''
+_WARM_UP_QUERY = WARM_UP_TEXT.encode()
 
 
 @dataclass(frozen=True)
@@ -65,9 +62,10 @@ class ModelRepository:
 
     def __init__(self, serving: Path) -> None:
         self.path = serving / "repository"
+        self.places = LivePlaces(serving)
         self._staging = serving / "staging"
         self._active = serving / "active.json"
-        self._verified = serving / "verified.json"
+        self.kept = KeptRecords(serving)
 
     def create(self) -> None:
         """Makes the directories that Triton expects to find."""
@@ -111,22 +109,6 @@ class ModelRepository:
             self._active, {"format_version": 1, **asdict(active), "highest_version": highest}
         )
 
-    def was_verified(self, release_id: str) -> bool:
-        """Whether a release passed its golden queries in this workspace before."""
-        return release_id in self._verified_ids()
-
-    def remember_verified(self, release_id: str) -> None:
-        """Records that a release passed its golden queries."""
-        known = [other for other in self._verified_ids() if other != release_id]
-        ids = [*known, release_id][-_VERIFIED_KEPT:]
-        write_json(self._verified, {"format_version": 1, "release_ids": ids})
-
-    def _verified_ids(self) -> list[str]:
-        try:
-            return [str(known) for known in json.loads(self._verified.read_text())["release_ids"]]
-        except (OSError, ValueError, KeyError, TypeError):
-            return []  # then it is verified once more
-
     def versions(self, model: str) -> list[int]:
         """The version numbers of a model, ascending."""
         directory = self.path / model
@@ -137,7 +119,10 @@ class ModelRepository:
     def next_version(self) -> int:
         """A number above all that are there or were ever active."""
         record = self._record()
-        taken = [version for model in MODELS for version in self.versions(model)]
+        suffixes = ("", TRIAL_SUFFIX)
+        taken = [
+            n for model in MODELS for suffix in suffixes for n in self.versions(model + suffix)
+        ]
         return 1 + max([record[1] if record else 0, *taken])
 
     def release_ids(self) -> dict[int, str]:
@@ -165,7 +150,7 @@ class ModelRepository:
         *,
         settings: ModelSettings,
         keep_versions: int,
-        candidate: bool = False,
+        suffix: str = "",
     ) -> tuple[str, ...]:
         """Stages one version of both models and moves it into Triton's view.
 
@@ -174,48 +159,64 @@ class ModelRepository:
             version: The number that both models get.
             settings: Goes into `config.pbtxt`.
             keep_versions: Goes into `config.pbtxt`.
-            candidate: Whether under the names that no client asks for.
+            suffix: Put behind the models' names; empty for what clients ask for.
 
         Returns:
             The names of the two models.
         """
-        suffix = CANDIDATE_SUFFIX if candidate else ""
         for kind in MODELS:
             model = kind + suffix
             staged = self._staging / f"{model}-{version}"
             shutil.rmtree(staged, ignore_errors=True)
-            _stage(release, staged, kind=kind)
+            stage_model(release, staged, kind=kind)
             target = self.path / model
             target.mkdir(parents=True, exist_ok=True)
-            self._write_config(model, model_config(model, settings, keep_versions=keep_versions))
+            self.configure(model, settings, keep_versions=keep_versions)
             staged.rename(target / str(version))
             fsync_path(target)
         return tuple(kind + suffix for kind in MODELS)
 
-    def _write_config(self, model: str, text: str) -> None:
-        """Leaves an equal file alone: Triton reloads every version when the file's time changes."""
+    def configure(self, model: str, settings: ModelSettings, *, keep_versions: int) -> bool:
+        """Writes a model's `config.pbtxt`; False if it says this already.
+
+        An equal file is left alone: Triton reloads every version when the file's time changes.
+        """
         path = self.path / model / "config.pbtxt"
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            warmup = self.path / model / "warmup"
-            warmup.mkdir(exist_ok=True)
-            (warmup / "query").write_bytes(struct.pack("<I", len(_WARM_UP_QUERY)) + _WARM_UP_QUERY)
-            write_text(path, text)
+        text = model_config(model, settings, keep_versions=keep_versions)
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            return False
+        warmup = self.path / model / "warmup"
+        warmup.mkdir(exist_ok=True)
+        (warmup / "query").write_bytes(struct.pack("<I", len(_WARM_UP_QUERY)) + _WARM_UP_QUERY)
+        write_text(path, text)
+        return True
+
+    def read_config(self, model: str) -> str:
+        """The text of a model's `config.pbtxt`."""
+        return (self.path / model / "config.pbtxt").read_text(encoding="utf-8")
+
+    def restore_config(self, model: str, text: str) -> None:
+        """Writes back what `read_config` gave."""
+        write_text(self.path / model / "config.pbtxt", text)
 
     def remove(self, version: int) -> None:
-        """Takes a version of both models out of Triton's view, then deletes it.
-
-        Clients may have seen its number, even if it never was the active one: it stays on record.
-        """
-        record = self._record()
-        if record and version > record[1]:
-            self._write_active(record[0], highest=version)
+        """Takes a version of both models out of Triton's view, then deletes it."""
+        self._keep_number(version)
         for model in MODELS:
             self._discard(self.path / model / str(version))
 
-    def remove_candidates(self) -> None:
-        """Deletes the candidate models."""
+    def remove_models(self, suffix: str) -> None:
+        """Deletes the models under verification, or those on trial."""
         for model in MODELS:
-            self._discard(self.path / (model + CANDIDATE_SUFFIX))
+            for version in self.versions(model + suffix):
+                self._keep_number(version)
+            self._discard(self.path / (model + suffix))
+
+    def _keep_number(self, version: int) -> None:
+        """Clients may have seen a number that was never the active one: it stays on record."""
+        record = self._record()
+        if record and version > record[1]:
+            self._write_active(record[0], highest=version)
 
     def retire(self, *, keep: int) -> list[int]:
         """Deletes all but the newest `keep` versions and returns the numbers deleted."""
@@ -224,6 +225,35 @@ class ModelRepository:
             self.remove(version)
         return retired
 
+    def cool_down(self, load: Callable[[str], None]) -> list[int]:
+        """Takes the versions older than the active one out of use; for when their time is over.
+
+        Args:
+            load: Makes Triton look at a model again, so that it unloads what is gone.
+
+        Returns:
+            The versions. Called again after a kill, it finishes what is left to do.
+        """
+        active = self.active()
+        found = {v for model in MODELS for v in self.versions(model)} if active else set()
+        old = sorted(version for version in found if active and version < active.version)
+        for version in old:
+            self.remove(version)
+        for model in MODELS:
+            load(model)
+        self.kept.forget_warm()
+        return old
+
+    def holds_trial(self, active: ActiveVersion | None) -> bool:
+        """Whether a candidate is on trial against the release that serves."""
+        try:
+            trial = self.places.read_trial()
+        except ServingError:
+            return False  # damaged: nothing in it can be relied upon
+        return (
+            trial is not None and active is not None and trial.live_release_id == active.release_id
+        )
+
     def unactivated(self) -> list[int]:
         """Versions newer than the active one: a deployment was killed before its switch."""
         active = self.active()
@@ -231,9 +261,12 @@ class ModelRepository:
         return sorted({v for model in MODELS for v in self.versions(model) if v > newest})
 
     def remove_leftovers(self) -> None:
-        """Deletes what a killed deployment left: staged, candidate and never activated versions."""
+        """Deletes what a killed command left: staged, candidate, never activated, void trials."""
         shutil.rmtree(self._staging, ignore_errors=True)
-        self.remove_candidates()
+        self.remove_models(CANDIDATE_SUFFIX)
+        if not self.holds_trial(self.active()):
+            self.places.remove_trial()
+            self.remove_models(TRIAL_SUFFIX)
         for version in self.unactivated():
             self.remove(version)
 
@@ -244,21 +277,3 @@ class ModelRepository:
             grave = self._staging / f"removed-{path.parent.name}-{path.name}-{os.getpid()}"
             path.rename(grave)
             shutil.rmtree(grave, ignore_errors=True)
-
-
-def _stage(release: Path, staged: Path, *, kind: str) -> None:
-    target = staged / "release"
-    target.mkdir(parents=True)
-    _link(release / "release.json", target / "release.json")
-    for part in _PARTS[kind]:
-        for source in files_below(release / part):
-            _link(source, target / source.relative_to(release))
-    write_text(staged / "model.py", _MODEL_PY.format(model=kind))
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copy2(source, target)

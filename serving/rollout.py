@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from mmr.release.bundle import GoldenQuery, Release
 from serving.client import SearchClient
 from serving.golden import GoldenReport, verify
 from serving.launcher import load_models
-from serving.model_config import CANDIDATE_SUFFIX, MODELS, SEARCH
+from serving.model_config import CANDIDATE_SUFFIX, MODELS, SEARCH, TRIAL_SUFFIX
 from serving.process import RunningServer
 from serving.repository import ActiveVersion, ModelRepository
 from serving.settings import DeploySettings, ServeSettings
@@ -52,22 +53,25 @@ class Rollout:
         self.repository = repository
         self._release, self._server = release, server
         self._settings, self._serve = settings, serve
+        self._models = serve.models or repository.kept.model_settings()
         self._transport: Transport = connect(
             server.grpc_url, protocol="grpc", timeout_s=settings.load_timeout_s
         )
 
     def __enter__(self) -> Rollout:
         """Clears away what a killed deployment left."""
-        self._remove_candidates()
+        self.remove_models(CANDIDATE_SUFFIX)
         for version in self.repository.unactivated():
             self._withdraw(version)
+        self._remove_void_trial()
         self.repository.remove_leftovers()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leaves no candidate behind, whatever happened."""
+        """Leaves no candidate behind, whatever happened, and no trial against another release."""
         try:
-            self._remove_candidates()
+            self.remove_models(CANDIDATE_SUFFIX)
+            self._remove_void_trial()
         finally:
             self._transport.close()
 
@@ -80,18 +84,44 @@ class Rollout:
             and all(self._transport.ready(model, version=active.version) for model in MODELS)
         )
 
+    def apply_settings(self, golden: list[GoldenQuery]) -> GoldenReport | None:
+        """Brings the serving models to the chosen threads, instances and batching.
+
+        Triton loads them anew beside those that run, and then switches. If they fail their golden
+        queries, the settings before come back.
+
+        Returns:
+            How the golden queries went; None if the settings are these already.
+        """
+        before = {model: self.repository.read_config(model) for model in MODELS}
+        keep = self._settings.keep_versions
+        changed = [
+            self.repository.configure(model, self._models, keep_versions=keep) for model in MODELS
+        ]
+        active = self.repository.active()
+        if active is None or not any(changed):
+            return None
+        try:
+            self._load(MODELS)
+            return self._ask(golden, version=active.version)
+        except MmrError:
+            for model, text in before.items():
+                self.repository.restore_config(model, text)
+            self._load(MODELS)
+            raise
+
     def verify_candidate(self, golden: list[GoldenQuery]) -> GoldenReport:
         """Loads the release out of the clients' sight and sends it the golden queries."""
         version = self.repository.next_version()
-        self._load(self._add(version, candidate=True))
+        self._load(self._add(version, suffix=CANDIDATE_SUFFIX))
         report = self._ask(golden, version=version, model_suffix=CANDIDATE_SUFFIX)
-        self.repository.remember_verified(self._release.release_id)
+        self.repository.kept.remember_verified(self._release.release_id)
         return report
 
     def go_live(self) -> None:
         """Loads the verified release beside the serving one, and switches to it."""
         with self._new_version() as version:
-            self._load(self._add(version, candidate=False))
+            self._load(self._add(version))
 
     def return_verified(self, golden: list[GoldenQuery]) -> GoldenReport:
         """The same for a release that passed here before: no load out of the clients' sight.
@@ -99,8 +129,14 @@ class Rollout:
         It still has to pass; if it does not, it is withdrawn and what served serves on.
         """
         with self._new_version() as version:
-            self._load(self._add(version, candidate=False))
+            self._load(self._add(version))
             return self._ask(golden, version=version)
+
+    def try_out(self, golden: list[GoldenQuery]) -> tuple[int, GoldenReport]:
+        """Loads the release where only a trial reaches it; its version, and how it answered."""
+        version = self.repository.next_version()
+        self._load(self._add(version, suffix=TRIAL_SUFFIX))
+        return version, self._ask(golden, version=version, model_suffix=TRIAL_SUFFIX)
 
     @contextmanager
     def _new_version(self) -> Iterator[int]:
@@ -131,6 +167,17 @@ class Rollout:
             self._transport.ready(model, version=version) for model in MODELS
         )
         return version if loaded else None
+
+    def was_verified(self) -> bool:
+        """Whether the release passed its golden queries in this workspace before."""
+        return self.repository.kept.was_verified(self._release.release_id)
+
+    def tidy_up(self) -> None:
+        """Retires old versions, and sets until when those that are left stay loaded."""
+        self.repository.retire(keep=self._settings.keep_versions)
+        self.repository.kept.keep_warm(until=time.time() + self._settings.keep_warm_s)
+        if self._serve.models:
+            self.repository.kept.keep_model_settings(self._serve.models)
 
     def promote(
         self, registry: Registry, before: ActiveVersion | None, promotion: Promotion
@@ -170,18 +217,20 @@ class Rollout:
             timeout_s=self._settings.load_timeout_s,
             version=version,
             model_suffix=model_suffix,
+            batch=self._models.max_batch,
+            probe=True,
         ) as client:
             return verify(
                 client, golden, release_id=self._release.release_id, settings=self._settings
             )
 
-    def _add(self, version: int, *, candidate: bool) -> tuple[str, ...]:
+    def _add(self, version: int, *, suffix: str = "") -> tuple[str, ...]:
         return self.repository.add(
             self._release.path,
             version,
-            settings=self._serve.models,
+            settings=self._models,
             keep_versions=self._settings.keep_versions,
-            candidate=candidate,
+            suffix=suffix,
         )
 
     def _load(self, models: tuple[str, ...]) -> None:
@@ -197,8 +246,16 @@ class Rollout:
             else:
                 self._transport.unload(model)
 
-    def _remove_candidates(self) -> None:
+    def remove_models(self, suffix: str) -> None:
+        """Unloads and deletes the models under verification, or those on trial."""
         for model in MODELS:
-            if self.repository.versions(model + CANDIDATE_SUFFIX):
-                self._transport.unload(model + CANDIDATE_SUFFIX)
-        self.repository.remove_candidates()
+            if self.repository.versions(model + suffix):
+                self._transport.unload(model + suffix)
+        self.repository.remove_models(suffix)
+
+    def _remove_void_trial(self) -> None:
+        """A trial compares with one live release: when another serves, it is over."""
+        active = self.repository.active()
+        if not self.repository.holds_trial(active):
+            self.repository.places.remove_trial()
+            self.remove_models(TRIAL_SUFFIX)

@@ -32,7 +32,9 @@ class ServeSettings(Settings):
     host: str = Field("127.0.0.1", description="Address to bind; loopback unless you change it.")
     start_timeout_s: float = Field(60.0, gt=0, description="Seconds until the server must answer.")
     stop_grace_s: float = Field(15.0, gt=0, description="Seconds between SIGTERM and SIGKILL.")
-    models: ModelSettings = ModelSettings()
+    models: ModelSettings | None = Field(
+        None, description="None for what was last chosen in the workspace, or else the defaults."
+    )
 
     @model_validator(mode="after")
     def _check_ports_differ(self) -> Self:
@@ -62,4 +64,10 @@ class DeploySettings(Settings):
     load_timeout_s: float = Field(120.0, gt=0, description="Seconds a model may take to load.")
     keep_versions: int = Field(
         2, ge=1, description="Versions kept loaded, the newest included; older ones are retired."
+    )
+    keep_warm_s: float = Field(
+        86_400.0,
+        ge=0,
+        description="Seconds that versions before the new one stay loaded, for an instant rollback "
+        "and for clients that pin them.",
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mmr.errors import ServingError
 
 Arrays = Mapping[str, NDArray[Any]]
+Parameters = Mapping[str, str | int | bool]
 
 _DATA_TYPES = {"O": "BYTES", "i": "INT32", "f": "FP32"}
 
@@ -23,13 +24,23 @@ class TransportProtocol(StrEnum):
     HTTP = "http"
 
 
+class NotLoadedError(ServingError):
+    """The model, or the version of it that was asked for, is not loaded."""
+
+
 class Transport(Protocol):
     """What client and deployment need of a Triton server."""
 
     url: str
 
     def infer(
-        self, model: str, inputs: Arrays, outputs: Sequence[str], *, version: int | None = None
+        self,
+        model: str,
+        inputs: Arrays,
+        outputs: Sequence[str],
+        *,
+        version: int | None = None,
+        parameters: Parameters | None = None,
     ) -> dict[str, NDArray[Any]]:
         """Runs one request; the newest version unless one is named."""
 
@@ -41,6 +52,9 @@ class Transport(Protocol):
 
     def ready(self, model: str | None = None, *, version: int | None = None) -> bool:
         """Whether the server, or one model of it, answers."""
+
+    def loaded(self) -> list[tuple[str, int]]:
+        """Every model and version that is ready."""
 
     def close(self) -> None:
         """Ends the connection."""
@@ -76,7 +90,13 @@ class GrpcTransport:
         self._client = vendor.InferenceServerClient(url)
 
     def infer(
-        self, model: str, inputs: Arrays, outputs: Sequence[str], *, version: int | None = None
+        self,
+        model: str,
+        inputs: Arrays,
+        outputs: Sequence[str],
+        *,
+        version: int | None = None,
+        parameters: Parameters | None = None,
     ) -> dict[str, NDArray[Any]]:
         with _translated(self.url, model):
             result = self._client.infer(
@@ -85,6 +105,7 @@ class GrpcTransport:
                 model_version=_version(version),
                 outputs=[self._vendor.InferRequestedOutput(name) for name in outputs],
                 client_timeout=self._timeout_s,
+                parameters=dict(parameters or {}) or None,
             )
         return {name: result.as_numpy(name) for name in outputs}
 
@@ -106,6 +127,13 @@ class GrpcTransport:
                 )
             )
 
+    def loaded(self) -> list[tuple[str, int]]:
+        with _translated(self.url, None):
+            index = self._client.get_model_repository_index(client_timeout=self._timeout_s)
+        return [
+            (model.name, int(model.version)) for model in index.models if _is_ready(model.state)
+        ]
+
     def close(self) -> None:
         self._client.close()
 
@@ -125,7 +153,13 @@ class HttpTransport:
         )
 
     def infer(
-        self, model: str, inputs: Arrays, outputs: Sequence[str], *, version: int | None = None
+        self,
+        model: str,
+        inputs: Arrays,
+        outputs: Sequence[str],
+        *,
+        version: int | None = None,
+        parameters: Parameters | None = None,
     ) -> dict[str, NDArray[Any]]:
         with _translated(self.url, model):
             result = self._client.infer(
@@ -133,6 +167,7 @@ class HttpTransport:
                 _inputs(self._vendor, inputs),
                 model_version=_version(version),
                 outputs=[self._vendor.InferRequestedOutput(name) for name in outputs],
+                parameters=dict(parameters or {}) or None,
             )
         return {name: result.as_numpy(name) for name in outputs}
 
@@ -154,8 +189,21 @@ class HttpTransport:
                 return bool(self._client.is_server_ready())
             return bool(self._client.is_model_ready(model, _version(version)))
 
+    def loaded(self) -> list[tuple[str, int]]:
+        with _translated(self.url, None):
+            index = self._client.get_model_repository_index()
+        return [
+            (model["name"], int(model["version"]))
+            for model in index
+            if _is_ready(model.get("state", ""))
+        ]
+
     def close(self) -> None:
         self._client.close()
+
+
+def _is_ready(state: str) -> bool:
+    return state == "READY"
 
 
 def _version(version: int | None) -> str:
@@ -179,16 +227,26 @@ def _translated(url: str, model: str | None) -> Iterator[None]:
     try:
         yield
     except InferenceServerException as error:
-        raise ServingError(_explain(target, error.status() or "", str(error.message()))) from error
+        raise _error(target, error.status() or "", str(error.message())) from error
     except (OSError, EOFError) as error:  # the HTTP client lets socket errors through
-        raise ServingError(_explain(target, "UNAVAILABLE", str(error))) from error
+        raise _error(target, "UNAVAILABLE", str(error)) from error
+
+
+def _error(target: str, status: str, message: str) -> ServingError:
+    kind = NotLoadedError if _says_not_loaded(message.lower()) else ServingError
+    return kind(_explain(target, status, message))
+
+
+def _says_not_loaded(message: str) -> bool:
+    signs = ("unknown model", "not found", "not at ready state")
+    return any(sign in message for sign in signs)
 
 
 def _explain(target: str, status: str, message: str) -> str:
     lowered = message.lower()
     if "DEADLINE_EXCEEDED" in status or "timed out" in lowered:
         cure = "The call took too long. Look at the server's load, or allow a longer timeout."
-    elif "unknown model" in lowered or "not found" in lowered or "not at ready state" in lowered:
+    elif _says_not_loaded(lowered):
         cure = "No such version is loaded. Deploy a release: `mmr deploy RELEASE`."
     elif "UNAVAILABLE" in status or "not healthy" in lowered:
         cure = "Look with `mmr serve --status`; start the server with `mmr serve`."

@@ -64,6 +64,8 @@ def in_use(workspace: Workspace) -> dict[str, str]:
         for version, release_id in repository.release_ids().items()
     }
     active = repository.active()
+    if repository.holds_trial(active) and (trial := repository.places.read_trial()):
+        used[trial.release_id] = f"is on trial as version {trial.version}"
     if active:
         used[active.release_id] = f"serves as version {active.version}"
     return used

@@ -156,7 +156,7 @@ class Agreement:
 def _answering(server: RunningServer) -> str | None:
     """The release that answers an unpinned query; None if none does."""
     try:
-        with SearchClient(server.grpc_url, timeout_s=5.0) as client:
+        with SearchClient(server.grpc_url, timeout_s=5.0, probe=True) as client:
             return client.search("white wardrobe", 1).release_id
     except ServingError:
         return None

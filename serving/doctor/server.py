@@ -10,6 +10,7 @@ from mmr.workspace import Workspace
 from serving import launcher
 from serving.deploy_lock import deploy_lock
 from serving.doctor.finding import Finding, Level
+from serving.doctor.trial import check_trial
 from serving.model_config import CANDIDATE_SUFFIX, MODELS
 from serving.process import RunningServer, ServerRecord
 from serving.repository import ModelRepository
@@ -38,6 +39,7 @@ def check_server(workspace: Workspace, *, serve: ServeSettings) -> Iterator[Find
         if (workspace.serving / "triton.json").is_file():
             yield _stale(record)
         yield from _stopped(workspace, serve)
+    yield from check_trial(workspace, server)
     yield from _leftovers(workspace, runs=server is not None)
 
 

@@ -4,12 +4,13 @@ from typing import Any
 
 from mmr.errors import MmrError
 from serving.models.engine import EncodingEngine
-from serving.models.requests import RequestError, read_texts
+from serving.models.requests import RequestError, check_release, read_texts
 from serving.models.served_release import check_numpy
 from serving.models.tensors import (
     column,
     input_array,
     load_failure,
+    options,
     refusal,
     response,
     staged_release,
@@ -25,6 +26,7 @@ class TritonPythonModel:
         try:
             check_numpy()
             self._engine = EncodingEngine.open(staged_release(args), threads=threads(args))
+            self._version = args["model_version"]
         except MmrError as error:
             raise load_failure(error) from error
 
@@ -34,7 +36,7 @@ class TritonPythonModel:
         texts: list[list[str]] = [[] for _ in requests]
         for number, request in enumerate(requests):
             try:
-                texts[number] = read_texts(input_array(request, "TEXT"))
+                texts[number] = self._read(request)
             except RequestError as error:
                 responses[number] = refusal(error)
         good = [number for number, response_ in enumerate(responses) if response_ is None]
@@ -48,6 +50,11 @@ class TritonPythonModel:
                 "EMBEDDING": embeddings[start : start + rows],
                 "RELEASE_ID": column(self._engine.release_id, rows),
             }
-            responses[number] = response(requests[number], outputs)
+            responses[number] = response(set(requests[number].requested_output_names()), outputs)
             start += rows
         return responses
+
+    def _read(self, request: Any) -> list[str]:
+        release_id = self._engine.release_id
+        check_release(options(request), release_id=release_id, version=self._version)
+        return read_texts(input_array(request, "TEXT"))

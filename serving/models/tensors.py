@@ -10,7 +10,7 @@ import triton_python_backend_utils as pb_utils  # exists inside Triton's Python 
 from numpy.typing import NDArray
 
 from mmr.errors import MmrError
-from serving.models.requests import RequestError
+from serving.models.requests import RequestError, RequestOptions, read_options
 
 
 def staged_release(args: Mapping[str, str]) -> Path:
@@ -29,9 +29,17 @@ def input_array(request: Any, name: str) -> NDArray[Any] | None:
     return None if tensor is None else tensor.as_numpy()
 
 
-def response(request: Any, outputs: Mapping[str, NDArray[Any]]) -> Any:
+def options(request: Any) -> RequestOptions:
+    """The request's parameters.
+
+    Raises:
+        RequestError: One of them cannot be used.
+    """
+    return read_options(request.parameters())
+
+
+def response(wanted: set[str], outputs: Mapping[str, NDArray[Any]]) -> Any:
     """A response with those of the outputs that the sender asked for."""
-    wanted = set(request.requested_output_names())
     return pb_utils.InferenceResponse(
         [pb_utils.Tensor(name, value) for name, value in outputs.items() if name in wanted]
     )

@@ -58,7 +58,7 @@ class ServedSearcher:
         if self._client is None or url != self._url:
             if self._client is not None:
                 self._client.close()
-            self._client, self._url = SearchClient(url, timeout_s=self._timeout_s), url
+            self._client, self._url = SearchClient(url, timeout_s=self._timeout_s, probe=True), url
         return self._client
 
 

@@ -14,6 +14,7 @@ from mmr.workspace import Workspace
 from serving import launcher
 from serving.client import SearchClient
 from serving.deploy import DeployReport, deploy
+from serving.model_config import CANDIDATE_SUFFIX
 from serving.repository import ModelRepository
 from serving.settings import DeploySettings, ModelSettings, ServeSettings
 from serving.transport import connect
@@ -175,14 +176,16 @@ def test_file_damaged_after_the_check_fails_the_load(
     tokenizer.chmod(0o644)
     tokenizer.write_text("{}")
     repository = ModelRepository(workspace.serving)
-    models = repository.add(damaged, 99, settings=ModelSettings(), keep_versions=2, candidate=True)
+    models = repository.add(
+        damaged, 99, settings=ModelSettings(), keep_versions=2, suffix=CANDIDATE_SUFFIX
+    )
     server = launcher.status(workspace).server
     assert server is not None
 
     with pytest.raises(ServingError, match=r"tokenizer\.json has SHA-256"):
         list(launcher.load_models(server, models, timeout_s=30))
 
-    repository.remove_candidates()
+    repository.remove_models(CANDIDATE_SUFFIX)
     assert serving_release(before) == release_a.name
 
 

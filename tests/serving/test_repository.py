@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from mmr.errors import ServingError
+from serving.model_config import CANDIDATE_SUFFIX
 from serving.repository import ActiveVersion, ModelRepository
 from serving.settings import ModelSettings
 
@@ -63,7 +64,7 @@ def test_leftovers_of_a_killed_deployment_go_and_what_serves_stays(
     add(repository, release_a, 1)
     repository.set_active(ActiveVersion(1, release_a.name))
     add(repository, release_a, 2)
-    repository.add(release_a, 2, settings=ModelSettings(), keep_versions=2, candidate=True)
+    repository.add(release_a, 2, settings=ModelSettings(), keep_versions=2, suffix=CANDIDATE_SUFFIX)
 
     repository.remove_leftovers()
 

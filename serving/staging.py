@@ -1,0 +1,50 @@
+"""Puts one version of a Triton model together, outside Triton's view."""
+
+import os
+import shutil
+from pathlib import Path
+
+from mmr.atomic import write_text
+from mmr.hashing import files_below
+from serving.model_config import QUERY_ENCODER, SEARCH
+
+_PARTS = {QUERY_ENCODER: ("query_encoder",), SEARCH: ("query_encoder", "index")}
+_MODEL_PY = '''"""Generated: Triton loads this file, everything else is in `serving.models`."""
+
+import os
+import sys
+
+# Triton's stub starts Python isolated, so PYTHONPATH does not reach it by itself.
+for _place in os.environ.get("PYTHONPATH", "").split(os.pathsep):
+    if _place and _place not in sys.path:
+        sys.path.append(_place)
+
+from serving.models.{model} import TritonPythonModel  # noqa: E402
+
+__all__ = ["TritonPythonModel"]
+'''
+
+
+def stage_model(release: Path, staged: Path, *, kind: str) -> None:
+    """Fills the directory of a version: the code that Triton loads, and links to the release.
+
+    Args:
+        release: The release directory; its files are linked, or copied across file systems.
+        staged: The directory to make.
+        kind: `query_encoder` or `search`; says which part of the release is needed.
+    """
+    target = staged / "release"
+    target.mkdir(parents=True)
+    _link(release / "release.json", target / "release.json")
+    for part in _PARTS[kind]:
+        for source in files_below(release / part):
+            _link(source, target / source.relative_to(release))
+    write_text(staged / "model.py", _MODEL_PY.format(model=kind))
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(source, target)

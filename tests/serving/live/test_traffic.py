@@ -1,0 +1,257 @@
+"""Query log, shadow and canary without Triton: what they promise when a candidate misbehaves."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.live.canary import AT_ONCE, falls_to_candidate
+from serving.live.candidate import CandidateError
+from serving.live.jsonl_log import read_log
+from serving.live.places import LivePlaces
+from serving.live.settings import CanaryBudget, Trial
+from serving.live.traffic import LiveTraffic
+from serving.models.engine import Answer, Question
+from serving.models.requests import RequestOptions
+
+LIVE, CANDIDATE = "live", "candidate"
+OAK_DESK = Question(["oak desk"], k=2)
+
+
+def answer_of(release: str) -> Answer:
+    """Products named after the release that gives them."""
+    ids = np.array([[f"{release}-1".encode(), f"{release}-2".encode()]], dtype=np.object_)
+    return Answer(ids, np.array([[0.9, 0.8]], dtype=np.float32), ids)
+
+
+class Sent:
+    """The way back to one sender."""
+
+    def __init__(self) -> None:
+        self.release_id: str | None = None
+        self.error: str | None = None
+        self._done = threading.Event()
+
+    def send(self, answer: Answer, release_id: str) -> None:
+        assert answer.product_ids[0, 0].decode().startswith(release_id)
+        self.release_id = release_id
+        self._done.set()
+
+    def fail(self, message: str) -> None:
+        self.error = message
+        self._done.set()
+
+    def wait(self) -> "Sent":
+        assert self._done.wait(10)
+        return self
+
+
+Start = Callable[..., LiveTraffic]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Traffic of the live release with a trial under way."""
+    running: list[LiveTraffic] = []
+
+    def begin(ask: Callable[[Question, Trial], Answer], **settings: object) -> LiveTraffic:
+        LivePlaces(tmp_path).write_trial(a_trial(**settings))
+        traffic = LiveTraffic(
+            tmp_path,
+            release_id=LIVE,
+            answer=lambda question: answer_of(LIVE),
+            ask=ask,
+            warn=lambda message: None,
+        )
+        running.append(traffic)
+        return traffic
+
+    yield begin
+    for traffic in running:
+        traffic.close()
+
+
+def a_trial(**settings: object) -> Trial:
+    defaults = {
+        "trial_id": "t1",
+        "release_id": CANDIDATE,
+        "version": 2,
+        "live_release_id": LIVE,
+        "started": "2026-01-01T00:00:00+00:00",
+    }
+    return Trial.model_validate({**defaults, **settings})
+
+
+def divert(traffic: LiveTraffic, **options: object) -> Sent | None:
+    sent = Sent()
+    taken = traffic.divert(OAK_DESK, RequestOptions(**options), lambda: sent)
+    return sent if taken else None
+
+
+def test_candidate_answers_what_falls_to_it(start: Start) -> None:
+    traffic = start(lambda question, trial: answer_of(CANDIDATE), canary_share=1)
+
+    sent = divert(traffic)
+
+    assert sent is not None
+    assert sent.wait().release_id == CANDIDATE
+
+
+@pytest.mark.parametrize("option", [{"release": LIVE}, {"fixed": True}, {"probe": True}])
+def test_who_wants_the_version_addressed_stays(option: dict[str, object], start: Start) -> None:
+    traffic = start(lambda question, trial: answer_of(CANDIDATE), canary_share=1)
+
+    assert divert(traffic, **option) is None
+
+
+def test_hanging_candidate_costs_its_timeout_and_never_more_threads_than_slots(
+    start: Start, tmp_path: Path
+) -> None:
+    end = threading.Event()
+
+    def hang(question: Question, trial: Trial) -> Answer:
+        end.wait(20)
+        raise CandidateError("too late")
+
+    budget = CanaryBudget(timeout_ms=100, max_errors_in_a_row=AT_ONCE)
+    traffic = start(hang, canary_share=1, budget=budget.model_dump())
+    try:
+        began = time.monotonic()
+        sent = [divert(traffic) for _ in range(3 * AT_ONCE)]
+        assert time.monotonic() - began < 2  # taking a request on never waits
+        taken = [one for one in sent if one is not None]
+        assert len(taken) == AT_ONCE  # the live release answers the others by itself
+        assert {one.wait().release_id for one in taken} == {LIVE}
+        assert divert(traffic) is None  # its slots are still taken
+        deadline = time.monotonic() + 10  # counted after the senders have their answers
+        while (trip := LivePlaces(tmp_path).read_trip(a_trial())) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert trip.reason == f"{AT_ONCE} answers failed one after the other"
+    finally:
+        end.set()
+
+
+@pytest.mark.parametrize(
+    "error", [CandidateError("gone"), RuntimeError("bug"), ValueError("shape")]
+)
+def test_whatever_the_candidate_raises_the_live_release_answers(
+    error: Exception, start: Start
+) -> None:
+    def fail(question: Question, trial: Trial) -> Answer:
+        raise error
+
+    sent = divert(start(fail, canary_share=1))
+
+    assert sent is not None
+    assert sent.wait().release_id == LIVE
+
+
+def test_live_release_that_fails_too_tells_the_sender(tmp_path: Path) -> None:
+    def fail(*_: object) -> Answer:
+        raise RuntimeError("no memory")
+
+    LivePlaces(tmp_path).write_trial(a_trial(canary_share=1))
+    traffic = LiveTraffic(
+        tmp_path, release_id=LIVE, answer=fail, ask=fail, warn=lambda message: None
+    )
+    sent = divert(traffic)
+    traffic.close()
+
+    assert sent is not None
+    assert sent.wait().error == "RuntimeError: no memory"
+
+
+def test_trial_against_another_release_is_none_of_this_process(start: Start) -> None:
+    traffic = start(
+        lambda question, trial: answer_of(CANDIDATE), canary_share=1, live_release_id="other"
+    )
+
+    assert divert(traffic) is None
+
+
+def test_rolled_back_trial_stays_so_in_the_next_process_and_another_may_start(
+    start: Start, tmp_path: Path
+) -> None:
+    LivePlaces(tmp_path).write_trip(a_trial(), "too slow")
+
+    assert divert(start(lambda *_: answer_of(CANDIDATE), canary_share=1)) is None
+    assert divert(start(lambda *_: answer_of(CANDIDATE), canary_share=1, trial_id="t2"))
+
+
+def test_damaged_trial_is_none_and_is_told(tmp_path: Path) -> None:
+    LivePlaces(tmp_path).write_trial(a_trial(canary_share=1))
+    (tmp_path / "trial/trial.json").write_text('{"trial_id": ')
+    told: list[str] = []
+    traffic = LiveTraffic(
+        tmp_path,
+        release_id=LIVE,
+        answer=lambda question: answer_of(LIVE),
+        ask=lambda question, trial: answer_of(CANDIDATE),
+        warn=told.append,
+    )
+    diverted = divert(traffic)
+    traffic.close()
+
+    assert diverted is None
+    assert "trial.json cannot be read" in told[0]
+
+
+def test_hanging_shadow_costs_no_query_and_its_queue_is_bounded(start: Start) -> None:
+    end = threading.Event()
+
+    def hang(question: Question, trial: Trial) -> Answer:
+        end.wait(20)
+        return answer_of(CANDIDATE)
+
+    traffic = start(hang, shadow_share=1)
+    began = time.monotonic()
+    for _ in range(1000):
+        traffic.answered(OAK_DESK, RequestOptions(), answer_of(LIVE), 1.0)
+    assert time.monotonic() - began < 2
+    end.set()
+
+
+def test_everything_answered_is_on_record_when_the_process_ends(tmp_path: Path) -> None:
+    LivePlaces(tmp_path).write_trial(a_trial(shadow_share=1))
+    traffic = LiveTraffic(
+        tmp_path,
+        release_id=LIVE,
+        answer=lambda question: answer_of(LIVE),
+        ask=lambda question, trial: answer_of(CANDIDATE),
+        warn=lambda message: None,
+    )
+    for _ in range(20):
+        traffic.answered(OAK_DESK, RequestOptions(), answer_of(LIVE), 1.0)
+    traffic.close()
+
+    places = LivePlaces(tmp_path)
+    assert len(list(read_log(places.query_log))) == 20
+    compared = list(read_log(places.shadow_log))
+    assert len(compared) == 20
+    assert {record["overlap"] for record in compared} == {0.0}
+    assert not list(places.query_log.glob("*.open"))
+
+
+@given(st.text(max_size=30), st.floats(0, 1), st.floats(0, 1))
+def test_wider_share_only_adds(key: str, one: float, other: float) -> None:
+    few, many = sorted((one, other))
+    if falls_to_candidate(a_trial(canary_share=few), key):
+        assert falls_to_candidate(a_trial(canary_share=many), key)
+    assert not falls_to_candidate(a_trial(canary_share=0), key)
+    assert falls_to_candidate(a_trial(canary_share=1), key)
+
+
+def test_share_is_that_of_the_keys_and_differs_from_candidate_to_candidate() -> None:
+    keys = [f"customer {number}" for number in range(4000)]
+    first = {key for key in keys if falls_to_candidate(a_trial(canary_share=0.25), key)}
+    other = a_trial(canary_share=0.25, release_id="another")
+    second = {key for key in keys if falls_to_candidate(other, key)}
+
+    assert len(first) == pytest.approx(1000, abs=110)  # 4 standard deviations
+    assert len(first & second) == pytest.approx(250, abs=75)

@@ -1,0 +1,148 @@
+"""The query log of a real Triton: what was answered is in it, and nothing else."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmr.errors import ServingError
+from mmr.workspace import Workspace
+from serving.client import SearchClient
+from serving.live.jsonl_log import read_log
+from serving.live.places import LivePlaces
+from serving.live.settings import QueryLogSettings, QueryText
+from serving.process import RunningServer
+
+Served = tuple[Workspace, RunningServer]
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[SearchClient]:
+    with SearchClient(served[1].grpc_url) as client:
+        yield client
+
+
+@pytest.fixture
+def settle(served: Served) -> Iterator[Callable[..., None]]:
+    """Changes the settings and waits until the server has seen them; the defaults at the end."""
+    places = LivePlaces(served[0].serving)
+
+    def change(**settings: Any) -> None:
+        places.write_query_log_settings(QueryLogSettings(**settings))
+        time.sleep(1.2)
+
+    yield change
+    change()
+
+
+def logged(served: Served, *, holding: str, at_least: int = 1) -> list[dict[str, Any]]:
+    """Records that hold a text, once there are enough of them."""
+    deadline = time.monotonic() + 10
+    while True:
+        found = [
+            record
+            for record in read_log(LivePlaces(served[0].serving).query_log)
+            if holding in str(record)
+        ]
+        if len(found) >= at_least or time.monotonic() > deadline:
+            return found
+        time.sleep(0.05)
+
+
+def test_each_query_answered_is_a_record(
+    served: Served, client: SearchClient, release_a: Path
+) -> None:
+    answer = client.search("Blue  Lamp first", 3)
+    client.search_many(["blue lamp second", "blue lamp third"], 4)
+
+    records = logged(served, holding="blue lamp", at_least=3)
+    assert [record["query"] for record in records] == [
+        "blue lamp first",
+        "blue lamp second",
+        "blue lamp third",
+    ]
+    first = records[0]
+    assert list(first) == [
+        "time",
+        "release_id",
+        "route",
+        "query",
+        "k",
+        "results",
+        "top_score",
+        "latency_ms",
+    ]
+    assert (first["release_id"], first["route"]) == (release_a.name, "live")
+    assert (first["k"], first["results"]) == (3, 3)
+    assert first["top_score"] == pytest.approx(answer.hits[0].score, abs=1e-5)
+    assert 0 < first["latency_ms"] < 10_000
+
+
+def test_probes_refusals_golden_queries_and_warm_ups_are_not_in_it(
+    served: Served, client: SearchClient
+) -> None:
+    with SearchClient(served[1].grpc_url, probe=True) as probe:
+        probe.search("a probe of the operator")
+    with pytest.raises(ServingError, match="K is 0"):
+        client.search("a refused query", 0)
+    client.search("the query after them")
+
+    assert logged(served, holding="the query after them")
+    for text in ("a probe of the operator", "a refused query", "warm-up of a new version"):
+        assert not logged(served, holding=text, at_least=0)
+
+
+def test_hashed_log_holds_no_word_of_the_query(
+    served: Served, client: SearchClient, settle: Callable[..., None]
+) -> None:
+    settle(query=QueryText.HASH)
+    for _ in range(2):
+        client.search("unmistakable words", 7)
+
+    records = [record for record in logged(served, holding="query_hash", at_least=2)]
+    assert len({record["query_hash"] for record in records}) == 1
+    assert not any("query" in record for record in records)
+    assert not logged(served, holding="unmistakable", at_least=0)
+
+
+def test_share_of_zero_logs_nothing_and_a_half_about_half(
+    served: Served, client: SearchClient, settle: Callable[..., None]
+) -> None:
+    settle(share=0)
+    client.search_many(["never logged"] * 60)
+    settle(share=0.5)
+    client.search_many(["logged by half"] * 200)
+    client.search_many(["logged by half"] * 200)
+    time.sleep(1.2)
+
+    assert not logged(served, holding="never logged", at_least=0)
+    assert 120 < len(logged(served, holding="logged by half")) < 280  # 200 +- 8 deviations
+
+
+def test_nobody_can_be_found_in_it(served: Served, client: SearchClient) -> None:
+    client.search("gift for ann@example.com tel 030 1234567", key="customer-4711")
+
+    (record,) = logged(served, holding="gift for")
+    assert record["query"] == "gift for <address> tel <number>"
+    assert "4711" not in str(record)
+
+
+def test_log_that_cannot_be_written_costs_no_answer(
+    served: Served, client: SearchClient, release_a: Path
+) -> None:
+    """A file where the directory should be: nothing can be written below it."""
+    log = LivePlaces(served[0].serving).query_log
+    aside = log.with_name("query-log-aside")
+    log.rename(aside)
+    log.write_text("")
+    try:
+        assert client.search("white sofa").release_id == release_a.name
+        time.sleep(1.2)
+        assert client.search("white sofa").release_id == release_a.name
+    finally:
+        log.unlink()
+        aside.rename(log)
+    client.search("logged again")
+    assert logged(served, holding="logged again")
