@@ -110,12 +110,12 @@ def test_toggling_twice_leads_back() -> None:
 
 def test_a_large_batch_costs_as_many_photographs_as_the_presets_own() -> None:
     settings = load_settings("laptop")
+    own = settings.vision
     stage = overridden(settings, _rungs(settings)["large-batches"].overrides).vision
 
-    assert stage.batch_size * stage.loop.steps == (
-        settings.vision.batch_size * settings.vision.loop.steps
-    )
-    assert stage.images_at_once == settings.vision.batch_size
+    difference = stage.batch_size * stage.loop.steps - own.batch_size * own.loop.steps
+    assert stage.batch_size > own.batch_size
+    assert abs(difference) < stage.batch_size  # less than one step of it
 
 
 def test_a_technique_of_the_text_towers_is_measured_on_them_alone() -> None:
