@@ -116,6 +116,7 @@ def test_a_large_batch_costs_as_many_photographs_as_the_presets_own() -> None:
     difference = stage.batch_size * stage.loop.steps - own.batch_size * own.loop.steps
     assert stage.batch_size > own.batch_size
     assert abs(difference) < stage.batch_size  # less than one step of it
+    assert stage.images_at_once == own.batch_size
 
 
 def test_a_technique_of_the_text_towers_is_measured_on_them_alone() -> None:
