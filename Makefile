@@ -53,7 +53,8 @@ format: setup ## Format the code.
 
 compile: setup ## Compile the pipelines for a Kubeflow cluster.
 	mkdir -p build
-	mmr compile --out build/retrain.yaml
+	mmr compile retrain --out build/retrain.yaml
+	mmr compile refresh --out build/refresh.yaml
 
 clean: ## Remove caches and build outputs; environments, data and workspaces stay.
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

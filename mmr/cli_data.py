@@ -83,7 +83,7 @@ def import_command(
 
     settings = checked(
         ImportConfig,
-        columns=_pairs(columns or [], option="--map"),
+        columns=pairs(columns or [], option="--map"),
         queries=queries,
         judgements=judgements,
         images=images,
@@ -192,7 +192,7 @@ def validate_command(
 
     values: dict[str, Any] = {}
     severity: dict[str, str] = {}
-    for name, value in _pairs(settings or [], option="--set").items():
+    for name, value in pairs(settings or [], option="--set").items():
         if name.startswith("severity."):
             severity[name.removeprefix("severity.")] = value
         else:
@@ -211,16 +211,21 @@ def validate_command(
     )
 
 
-def _pairs(texts: list[str], *, option: str) -> dict[str, str]:
+def pairs(texts: list[str], *, option: str) -> dict[str, str]:
+    """Reads NAME=VALUE texts of a repeatable option.
+
+    Raises:
+        ConfigError: One has another form.
+    """
     from mmr.errors import ConfigError
 
-    pairs = {}
+    found = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not (name.strip() and equals and value.strip()):
             raise ConfigError(f"{option} {text!r} is not of the form NAME=VALUE.")
-        pairs[name.strip()] = value.strip()
-    return pairs
+        found[name.strip()] = value.strip()
+    return found
 
 
 def checked(kind: type[_Settings], **values: Any) -> _Settings:

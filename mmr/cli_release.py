@@ -243,6 +243,7 @@ def _release_table(release: Release) -> Table:
         "directory": str(release.path),
         "created (UTC)": manifest.created_at,
         "gate": manifest.gate_decision,
+        "refreshed from release": manifest.parent_release or "- (trained)",
         "encoder fingerprint": manifest.encoder_fingerprint,
         "dimensions": str(manifest.dim),
         "dataset hash": manifest.dataset_hash,

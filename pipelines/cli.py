@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -20,17 +21,29 @@ _RUN_EXAMPLES = """**Examples:**
     mmr run data/prepared --preset quick --gate gate.yaml
 """
 
+_REFRESH_EXAMPLES = """**Examples:**
+
+    mmr refresh data/tonight
+
+    mmr refresh feed/ --workspace shop --no-deploy
+
+    mmr refresh feed/ --set max_removed_share=0.3 --set metric_margin=0.01
+"""
+
 _COMPILE_EXAMPLES = """**Examples:**
 
     mmr compile --out build/retrain.yaml
 
-    mmr compile --out build/retrain.yaml --gpus 1 --memory 32G
+    mmr compile refresh --out build/refresh.yaml
+
+    mmr compile --out build/retrain.yaml --gpus 1 --memory 32G --volume-claim shop-data
 """
 
 
 def register(app: typer.Typer) -> None:
     """Adds the commands of this package to the root app."""
     app.command(epilog=_RUN_EXAMPLES)(run)
+    app.command(epilog=_REFRESH_EXAMPLES)(refresh)
     app.command(name="compile", epilog=_COMPILE_EXAMPLES)(compile_pipeline)
 
 
@@ -103,20 +116,95 @@ def run(
     )
 
 
+def refresh(
+    feed: Annotated[
+        str,
+        typer.Argument(
+            help="The whole catalogue as it is now: a feed or a dataset. Queries and judgements "
+            "are welcome and not needed.",
+            show_default=False,
+        ),
+    ],
+    workspace: Annotated[
+        Path, typer.Option(envvar="MMR_WORKSPACE", help="Where the champion lives.")
+    ] = Path("workspace"),
+    deploy: Annotated[
+        bool, typer.Option("--deploy/--no-deploy", help="Put the new release into Triton.")
+    ] = True,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A limit of the check. Repeatable."),
+    ] = None,
+    port_base: Annotated[
+        int,
+        typer.Option(
+            min=1, max=65533, help="Triton's HTTP port if it must be started; gRPC is the next one."
+        ),
+    ] = 8000,
+    tracking_uri: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MLFLOW_TRACKING_URI", help="MLflow; default: SQLite inside the workspace."
+        ),
+    ] = None,
+) -> None:
+    """Take new, changed and removed products into production, without training.
+
+    New and changed products are embedded with the champion's own product encoder; the vectors of
+    all others are taken over. The result is a release like any other: checked against the champion,
+    registered with its origin, deployed, promoted, and rolled back by `mmr rollback`.
+
+    A product that is not in the feed is removed. A feed that lacks too many of the champion's
+    products is refused, and so is one that loses texts, images or known answers. Where nothing
+    changed, there is no new release.
+    """
+    from mmr.cli_data import checked, pairs
+    from mmr.config.refresh import RefreshConfig
+    from pipelines.refresh_run import RefreshRequest, launch_refresh
+
+    launch_refresh(
+        RefreshRequest(
+            source=feed,
+            workspace=workspace,
+            settings=checked(RefreshConfig, **pairs(settings or [], option="--set")),
+            deploy=deploy,
+            tracking_uri=tracking_uri,
+            port_base=port_base,
+        )
+    )
+
+
+class PipelineName(StrEnum):
+    """The pipelines that can be compiled."""
+
+    RETRAIN = "retrain"
+    REFRESH = "refresh"
+
+
 def compile_pipeline(
     out: Annotated[Path, typer.Option(help="IR YAML file to write.")],
+    pipeline: Annotated[PipelineName, typer.Argument(help="Which.")] = PipelineName.RETRAIN,
     gpus: Annotated[int, typer.Option(min=0, help="GPUs of each training step.")] = 0,
     cpu: Annotated[str, typer.Option(help="CPU limit of each training step.")] = "4",
     memory: Annotated[str, typer.Option(help="Memory limit of each training step.")] = "16G",
+    volume_claim: Annotated[
+        str, typer.Option(help="PersistentVolumeClaim that holds the workspace.")
+    ] = "mmr-workspace",
+    volume_path: Annotated[
+        str, typer.Option(help="Where every step mounts it; workspace and feeds lie below.")
+    ] = "/mnt/mmr",
 ) -> None:
-    """Compile the retrain pipeline for a Kubeflow cluster.
+    """Compile a pipeline for a Kubeflow cluster.
 
     The image of the steps is read from the environment variable MMR_IMAGE; give a digest, because
     Kubeflow's step cache does not see that a tag has moved.
     """
     from mmr.atomic import write_text
-    from pipelines.resources import Resources
-    from pipelines.retrain import build_retrain, compile_ir
+    from pipelines.compilation import build_pipeline, compile_ir
+    from pipelines.resources import Resources, Volume
 
-    write_text(out, compile_ir(build_retrain(Resources(cpu=cpu, memory=memory, gpus=gpus))))
+    resources = Resources(
+        cpu=cpu, memory=memory, gpus=gpus, volume=Volume(claim=volume_claim, path=volume_path)
+    )
+    write_text(out, compile_ir(build_pipeline(pipeline.value, resources)))
     typer.echo(f"Wrote {out}")

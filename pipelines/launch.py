@@ -16,10 +16,12 @@ from rich.console import Console
 from mmr.atomic import write_json
 from mmr.config.run import RunSettings, load_gate_policy, load_settings
 from mmr.errors import ArtifactError
+from mmr.stages import find_champion
 from mmr.tracking import open_tracking
 from mmr.workspace import Workspace
+from pipelines.compilation import compile_ir
 from pipelines.local import run_locally
-from pipelines.retrain import compile_ir, retrain
+from pipelines.retrain import retrain
 from pipelines.show import show_summary
 from pipelines.submission import read_source, retrain_arguments
 from pipelines.summary import RunSummary, previous_dataset, summarise
@@ -63,21 +65,23 @@ def launch(request: RunRequest) -> RunSummary:
         MmrError: The request is wrong, or a step failed; the message says what to do.
     """
     begin = time.monotonic()
-    width = None if sys.stdout.isatty() else _LOG_WIDTH
-    console = Console(file=sys.stdout, soft_wrap=True, highlight=False, width=width)
+    console = new_console()
     settings = _settings(request)
     source = read_source(request.source)
     if request.deploy:
         TritonVenv.locate()  # its absence should be told now, not after the training
     workspace = Workspace.open(request.workspace, create=True)
-    with _only_run(workspace):
+    with only_run(workspace):
         tracking_uri = request.tracking_uri or workspace.tracking_uri
-        champion = open_tracking(tracking_uri, audit_file=workspace.audit_file).resolve("champion")
+        registry = open_tracking(tracking_uri, audit_file=workspace.audit_file)
+        champion = find_champion(  # one that is gone should be told now, not after the training
+            releases=workspace.releases, registry=registry, required=False
+        )
         console.print(
             f"Running [bold]retrain[/] on {source.name} ({request.preset}) in {workspace.path}; "
-            f"champion: {champion or 'none yet'}"
+            f"champion: {champion.release_id}"
         )
-        directory = workspace.runs / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        directory = new_run_directory(workspace)
         run = run_locally(
             compile_ir(retrain),
             retrain_arguments(
@@ -85,7 +89,6 @@ def launch(request: RunRequest) -> RunSummary:
                 settings=settings,
                 workspace=workspace,
                 tracking_uri=tracking_uri,
-                champion=champion,
                 previous_dataset=previous_dataset(workspace, source.revision),
                 serve=ServeSettings.from_port_base(request.port_base),
                 deploy=request.deploy,
@@ -107,6 +110,12 @@ def launch(request: RunRequest) -> RunSummary:
     return summary
 
 
+def new_console() -> Console:
+    """Where runs print: the terminal, or a log of fixed width."""
+    width = None if sys.stdout.isatty() else _LOG_WIDTH
+    return Console(file=sys.stdout, soft_wrap=True, highlight=False, width=width)
+
+
 def _settings(request: RunRequest) -> RunSettings:
     replaced: dict[str, object] = {}
     if request.seed is not None:
@@ -116,13 +125,23 @@ def _settings(request: RunRequest) -> RunSettings:
     return load_settings(request.preset).model_copy(update=replaced)
 
 
+def new_run_directory(workspace: Workspace) -> Path:
+    """Where a run that starts now keeps its summary and log; not made yet."""
+    return workspace.runs / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
 @contextmanager
-def _only_run(workspace: Workspace) -> Iterator[None]:
+def only_run(workspace: Workspace) -> Iterator[None]:
+    """Keeps other pipelines out of a workspace meanwhile.
+
+    Raises:
+        ArtifactError: One is at work there.
+    """
     try:
         with FileLock(workspace.path / "run.lock", timeout=0):
             yield
     except Timeout as error:
         raise ArtifactError(
-            f"Another `mmr run` works in {workspace.path}. Wait for it, or choose another "
-            "--workspace."
+            f"Another `mmr run` or `mmr refresh` works in {workspace.path}. Wait for it, or choose "
+            "another --workspace."
         ) from error

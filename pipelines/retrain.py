@@ -4,7 +4,7 @@
                                          │                                                 │
                                     the baseline                           embed_catalogue ┤
                                          │                                                 │
-                                         └───────── evaluate_gate ──────── build_index ────┘
+                     find_champion ───── └──────── evaluate_gate ──────── build_index ────┘
     unless rejected:  register_release
     if promoted:      deploy_triton
 
@@ -12,27 +12,24 @@ Every parameter is a string: a path, a URI or settings as JSON. KFP's local runn
 artifacts at the top of a pipeline.
 """
 
-import tempfile
-from pathlib import Path
+from dataclasses import replace
 from typing import NamedTuple
 
-from kfp import compiler, dsl
+from kfp import dsl
 
 from components.align_queries.component import align_queries
 from components.build_index.component import build_index
 from components.deploy_triton.component import deploy_triton
 from components.embed_catalogue.component import embed_catalogue
 from components.evaluate_gate.component import evaluate_gate
+from components.find_champion.component import find_champion
 from components.finetune_vision.component import finetune_vision
 from components.import_data.component import import_data
 from components.register_release.component import register_release
 from components.train_fusion.component import train_fusion
 from components.train_text_only.component import train_text_only
 from components.validate_data.component import validate_data
-from pipelines.resources import Resources
-
-LIGHT = Resources(cpu="2", memory="8G")
-NETWORK = Resources(cpu="1", memory="4G")
+from pipelines.resources import LIGHT, NETWORK, Resources
 
 
 class RetrainOutputs(NamedTuple):
@@ -47,8 +44,10 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
     """Builds the pipeline.
 
     Args:
-        training: What the training steps and the embedding of the catalogue ask for.
+        training: What the training steps and the embedding of the catalogue ask for; its volume
+            is that of every step.
     """
+    light, network = (replace(kind, volume=training.volume) for kind in (LIGHT, NETWORK))
 
     @dsl.pipeline(name="retrain", description="Train, prove, release and deploy a retriever.")
     def retrain(
@@ -69,13 +68,12 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
         release_settings: str,
         serve_settings: str,
         lineage: str,
-        champion: str = "",
         previous_dataset: str = "",
         deploy: str = "yes",
     ) -> RetrainOutputs:
         shared = {"workspace": workspace, "code_version": code_version}
 
-        imported = LIGHT.apply(
+        imported = light.apply(
             import_data(
                 source=source,
                 source_revision=source_revision,
@@ -85,7 +83,7 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
             )
         )
         dataset = imported.outputs["dataset"]
-        validated = LIGHT.apply(
+        validated = light.apply(
             validate_data(
                 dataset=dataset,
                 previous=previous_dataset,
@@ -121,20 +119,27 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
         vectors = training.apply(
             embed_catalogue(dataset=dataset, model=fused.outputs["model"], **shared)
         )
-        index = LIGHT.apply(
+        index = light.apply(
             build_index(
                 vectors=vectors.outputs["vectors"],
                 settings=index_settings,
                 code_version=code_version,
             )
         )
+        # As late as can be: another champion may be promoted while this one trains.
+        champion = network.apply(
+            find_champion(workspace=workspace, tracking_uri=tracking_uri, required="no").after(
+                fused
+            )
+        )
+        champion.set_caching_options(False)
         gate = training.apply(
             evaluate_gate(
                 dataset=dataset,
                 candidate=fused.outputs["model"],
                 baseline=text_only.outputs["model"],
                 index=index.outputs["index"],
-                champion=champion,
+                champion=champion.outputs["release"],
                 settings=gate_settings,
                 lineage=lineage,
                 tracking_uri=tracking_uri,
@@ -146,13 +151,14 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
         # output, which it takes for false without an error.
         decision = gate.outputs["Output"]
         with dsl.If(decision != "reject", name="unless-rejected"):
-            release = NETWORK.apply(
+            release = network.apply(
                 register_release(
                     dataset=dataset,
                     model=fused.outputs["model"],
                     index=index.outputs["index"],
                     gate=gate.outputs["gate"],
                     validation=validated.outputs["validation"],
+                    parent="",
                     settings=release_settings,
                     lineage=lineage,
                     workspace=workspace,
@@ -162,9 +168,12 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
             release.set_caching_options(False)  # the registry may have changed since
             with dsl.If(decision == "promote", name="if-promoted"):  # noqa: SIM117
                 with dsl.If(deploy == "yes", name="if-deploying"):
-                    deployed = NETWORK.apply(
+                    deployed = network.apply(
                         deploy_triton(
                             release_id=release.output,
+                            champion=champion.outputs["release"],
+                            why="the gate decided to promote it",
+                            who="pipeline retrain",
                             serve_settings=serve_settings,
                             workspace=workspace,
                             tracking_uri=tracking_uri,
@@ -182,11 +191,3 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
 
 
 retrain = build_retrain(Resources(cpu="4", memory="16G"))
-
-
-def compile_ir(pipeline: dsl.base_component.BaseComponent) -> str:
-    """Compiles a pipeline to IR YAML."""
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "pipeline.yaml"
-        compiler.Compiler().compile(pipeline, str(path))
-        return path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Turns what a user asks for into the parameters of the retrain pipeline: strings only."""
+"""Turns what a user asks for into the parameters of a pipeline: strings only."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import components
 import mmr
 from mmr.config.data import ImportConfig
+from mmr.config.refresh import RefreshConfig
 from mmr.config.run import RunSettings
 from mmr.data.dataset import Dataset
 from mmr.data.revision import dataset_revision, git_revision
-from mmr.errors import ArtifactError, DataContractError
+from mmr.errors import DataContractError
 from mmr.hashing import sha256_directory, sha256_file, sha256_json
 from mmr.workspace import Workspace
 from serving.settings import ServeSettings
@@ -36,11 +37,15 @@ class Source:
     name: str
 
 
-def read_source(text: str) -> Source:
+def read_source(text: str, *, judged: bool = True) -> Source:
     """Reads and checks what the user named, before any work starts.
 
+    Args:
+        text: A directory, a file, or `showroom:...`.
+        judged: Whether a dataset without queries or judgements is refused.
+
     Raises:
-        DataContractError: Nothing is there, or it is a dataset without queries or judgements.
+        DataContractError: Nothing is there, or a dataset lacks what is needed.
     """
     if text.startswith(SHOWROOM):
         return Source(text=text, revision=text, name=text)
@@ -59,7 +64,7 @@ def read_source(text: str) -> Source:
         ("queries", manifest.queries),
         ("judgements", manifest.judgements),
     ):
-        if not rows:
+        if not rows and (judged or table == "products"):
             raise DataContractError(
                 f"{text} has no {table}, so nothing can be trained or proven. Import the feed "
                 f"again with {table}: `mmr import --help` tells how."
@@ -73,7 +78,6 @@ def retrain_arguments(
     settings: RunSettings,
     workspace: Workspace,
     tracking_uri: str,
-    champion: str | None,
     previous_dataset: Path | None,
     serve: ServeSettings,
     deploy: bool,
@@ -85,21 +89,12 @@ def retrain_arguments(
         settings: All settings; each step receives its own part.
         workspace: Must be reachable from every step.
         tracking_uri: Where MLflow lives.
-        champion: Release id in production, if any.
         previous_dataset: Dataset to compare with, if any.
         serve: Where Triton listens, if it has to be started.
         deploy: Whether a promoted release goes to Triton.
-
-    Raises:
-        ArtifactError: The champion's release directory is gone.
     """
     return {
-        "source": source.text,
-        "source_revision": source.revision,
-        "workspace": str(workspace.path),
-        "tracking_uri": tracking_uri,
-        "code_version": code_version(),
-        "import_settings": ImportConfig().model_dump_json(),
+        **_common_arguments(source, workspace, tracking_uri, serve=serve, deploy=deploy),
         "prepare_settings": settings.prepare.model_dump_json(),
         "validation_settings": settings.validation.model_dump_json(),
         "vision_settings": settings.vision_stage.model_dump_json(),
@@ -109,9 +104,46 @@ def retrain_arguments(
         "gate_settings": settings.gate.model_dump_json(),
         "index_settings": settings.index.model_dump_json(),
         "release_settings": settings.model_dump_json(),
-        "lineage": json.dumps(_lineage(source)),
-        "champion": str(_champion_directory(champion, workspace)) if champion else "",
         "previous_dataset": str(previous_dataset or ""),
+    }
+
+
+def refresh_arguments(
+    source: Source,
+    *,
+    settings: RefreshConfig,
+    workspace: Workspace,
+    tracking_uri: str,
+    serve: ServeSettings,
+    deploy: bool,
+) -> dict[str, str]:
+    """Builds the parameters of the refresh pipeline; other settings are those of the champion.
+
+    Args:
+        source: The whole catalogue as it is now.
+        settings: What may change.
+        workspace: Must be reachable from every step.
+        tracking_uri: Where MLflow lives.
+        serve: Where Triton listens, if it has to be started.
+        deploy: Whether the release goes to Triton.
+    """
+    return {
+        **_common_arguments(source, workspace, tracking_uri, serve=serve, deploy=deploy),
+        "refresh_settings": settings.model_dump_json(),
+    }
+
+
+def _common_arguments(
+    source: Source, workspace: Workspace, tracking_uri: str, *, serve: ServeSettings, deploy: bool
+) -> dict[str, str]:
+    return {
+        "source": source.text,
+        "source_revision": source.revision,
+        "workspace": str(workspace.path),
+        "tracking_uri": tracking_uri,
+        "code_version": code_version(),
+        "import_settings": ImportConfig().model_dump_json(),
+        "lineage": json.dumps(_lineage(source)),
         "serve_settings": serve.model_dump_json(),
         "deploy": YES if deploy else NO,
     }
@@ -135,13 +167,3 @@ def _lineage(source: Source) -> dict[str, str | None]:
         "git_revision": git_revision(Path(mmr.__path__[0])),
         "dataset_revision": dataset_revision(path) if path.is_dir() else None,
     }
-
-
-def _champion_directory(champion: str, workspace: Workspace) -> Path:
-    directory = workspace.releases / champion
-    if not directory.is_dir():
-        raise ArtifactError(
-            f"The registry names release {champion} as champion, but {directory} is gone. Restore "
-            "it, or use the workspace that holds it."
-        )
-    return directory

@@ -6,11 +6,23 @@ from components.image import MMR_IMAGE
 
 
 @dsl.component(base_image=MMR_IMAGE, install_kfp_package=False)
-def deploy_triton(release_id: str, serve_settings: str, workspace: str, tracking_uri: str) -> str:
+def deploy_triton(
+    release_id: str,
+    champion: str,
+    why: str,
+    who: str,
+    serve_settings: str,
+    workspace: str,
+    tracking_uri: str,
+) -> str:
     """Loads a release beside the old one, verifies it with golden queries, moves the alias.
 
     Args:
         release_id: Release written by `register_release`.
+        champion: Directory of the release that it was compared with; empty for none. Another
+            champion by now refuses the deployment.
+        why: For the registry's record.
+        who: For the registry's record.
         serve_settings: `ServeSettings` as JSON, for the case that no server runs yet.
         workspace: Workspace directory: its releases and its Triton model repository.
         tracking_uri: Where MLflow keeps the registry.
@@ -23,7 +35,7 @@ def deploy_triton(release_id: str, serve_settings: str, workspace: str, tracking
     from components.step import step
     from mmr.tracking import open_tracking
     from mmr.workspace import Workspace
-    from serving.deploy import deploy
+    from serving.deploy import ExpectedChampion, deploy
     from serving.settings import ServeSettings
 
     with step("deploy_triton") as current:
@@ -32,8 +44,9 @@ def deploy_triton(release_id: str, serve_settings: str, workspace: str, tracking
             opened.releases / release_id,
             workspace=opened,
             registry=open_tracking(tracking_uri, audit_file=opened.audit_file),
-            why="the gate decided to promote it",
-            who="pipeline retrain",
+            why=why,
+            who=who,
+            expected=ExpectedChampion(Path(champion).name if champion else None),
             serve=ServeSettings.model_validate_json(serve_settings),
         )
         current.log(report.as_metrics())

@@ -12,6 +12,7 @@ def register_release(
     index: dsl.Input[dsl.Artifact],
     gate: dsl.Input[dsl.Artifact],
     validation: dsl.Input[dsl.Artifact],
+    parent: str,
     settings: str,
     lineage: str,
     workspace: str,
@@ -21,10 +22,11 @@ def register_release(
 
     Args:
         dataset: Directory written by `import_data`.
-        model: Model written by `train_fusion`.
+        model: Model written by `train_fusion` or `embed_changes`.
         index: Directory written by `build_index`.
-        gate: Directory written by `evaluate_gate`.
+        gate: Directory written by `evaluate_gate` or `check_refresh`.
         validation: Directory written by `validate_data`; its record becomes evidence.
+        parent: Directory of the release that is refreshed; empty for a trained one.
         settings: All settings of the run, as JSON.
         lineage: `git_revision` and `dataset_revision`, as JSON.
         workspace: Workspace directory; the release appears below its `releases/`.
@@ -48,6 +50,7 @@ def register_release(
             index=Path(index.path),
             gate=Path(gate.path),
             validation=Path(validation.path),
+            parent=Path(parent) if parent else None,
             settings=json.loads(settings),
             releases=Workspace.open(Path(workspace), create=True).releases,
             registry=open_tracking(tracking_uri),

@@ -3,9 +3,10 @@
 from mmr.indexing.builder import IndexReport, build_product_index
 from mmr.indexing.manifest import IndexManifest, read_manifest
 from mmr.indexing.product_index import ProductIndex, check_pair
-from mmr.indexing.vectors import WEIGHT_COLUMNS, read_products
+from mmr.indexing.vectors import CONTENT_COLUMN, WEIGHT_COLUMNS, read_products
 
 __all__ = [
+    "CONTENT_COLUMN",
     "WEIGHT_COLUMNS",
     "IndexManifest",
     "IndexReport",

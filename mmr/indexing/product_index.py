@@ -23,13 +23,17 @@ class ProductIndex:
     """Finds the products nearest to query vectors. Open one with `ProductIndex.open`.
 
     Searching is safe from several threads at once.
+
+    Attributes:
+        manifest: `index.json`.
+        products: The product rows, see `mmr.indexing.vectors.CatalogueVectors`.
     """
 
     def __init__(self, index: Any, manifest: IndexManifest, products: pa.Table) -> None:
         self._index = index
         self._kind: IndexKind = manifest.kind
         self._exact = kinds.exact_store(self._kind, index)
-        self._products = products
+        self.products = products
         self.manifest = manifest
 
     @classmethod
@@ -87,12 +91,12 @@ class ProductIndex:
     @cached_property
     def product_ids(self) -> list[str]:
         """The shop's ids, by row number."""
-        return list(self._products["product_id"].to_pylist())
+        return list(self.products["product_id"].to_pylist())
 
     @cached_property
     def titles(self) -> list[str]:
         """Product titles, by row number; empty where a product has none."""
-        return [title or "" for title in self._products["title"].to_pylist()]
+        return [title or "" for title in self.products["title"].to_pylist()]
 
     @property
     def coverage(self) -> Coverage:

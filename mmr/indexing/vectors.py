@@ -17,7 +17,12 @@ from mmr.types import Coverage, Float32Array
 BLOCK_ROWS = 65_536
 _LENGTH_TOLERANCE = 1e-3
 _PRODUCT_COLUMNS = ("product_id", "title", "has_text", "has_image")
-WEIGHT_COLUMNS = ("text_weight", "image_weight")  # null in files from before they were recorded
+WEIGHT_COLUMNS = ("text_weight", "image_weight")
+CONTENT_COLUMN = "content"
+_LATER_COLUMNS = {  # null in files from before they were recorded
+    **dict.fromkeys(WEIGHT_COLUMNS, pa.float32()),
+    CONTENT_COLUMN: pa.binary(16),
+}
 
 
 @dataclass(frozen=True)
@@ -26,8 +31,8 @@ class CatalogueVectors:
 
     Attributes:
         vectors: `(products, dim)`, unit length.
-        products: `product_id`, `title`, `has_text`, `has_image`, `text_weight`, `image_weight`, in
-            the order of the vectors.
+        products: `product_id`, `title`, `has_text`, `has_image`, `text_weight`, `image_weight`,
+            `content` (a hash of what the vector is made of), in the order of the vectors.
     """
 
     vectors: Float32Array
@@ -82,20 +87,20 @@ def read_vectors(directory: Path) -> CatalogueVectors:
 def read_products(path: Path) -> pa.Table:
     """Reads the product rows of a vectors or index directory.
 
-    The weights of text and image are null where the file has none: it is older than they are, or
-    the fusion cannot state them.
+    The weights of text and image are null where the file has none (it is older than they are, or
+    the fusion cannot state them), and the hash of a product's content where the file is older.
 
     Raises:
         CorruptArtifactError: The file is missing, damaged, or lacks a column.
     """
     try:
         with pq.ParquetFile(path) as file:
-            stored = [name for name in WEIGHT_COLUMNS if name in file.schema_arrow.names]
+            stored = [name for name in _LATER_COLUMNS if name in file.schema_arrow.names]
             table = file.read(columns=[*_PRODUCT_COLUMNS, *stored])
-        for name in WEIGHT_COLUMNS:
+        for name, kind in _LATER_COLUMNS.items():
             if name not in stored:
-                table = table.append_column(name, pa.nulls(table.num_rows, pa.float32()))
-        return table.select([*_PRODUCT_COLUMNS, *WEIGHT_COLUMNS])
+                table = table.append_column(name, pa.nulls(table.num_rows, kind))
+        return table.select([*_PRODUCT_COLUMNS, *_LATER_COLUMNS])
     except (OSError, pa.ArrowException, KeyError) as error:
         raise CorruptArtifactError(
             f"{path} cannot be read ({error}). Embed the catalogue and build the index again."

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ORIGIN = (
     *("dataset_hash", "dataset_revision", "git_revision", "encoder_fingerprint", "dim"),
-    *("gate_decision", "created_at", "mlflow_run_id"),
+    *("gate_decision", "parent_release", "created_at", "mlflow_run_id"),
 )
 
 

@@ -34,6 +34,9 @@ class ReleaseManifest(BaseModel):
         mlflow_run_id: The run that decided on this release.
         metrics: Figures of the gate, by `side/metric`, and the recall of the index.
         gate_decision: `promote` or `hold`.
+        parent_release: The release whose encoder this one serves with a newer catalogue; None for a
+            trained one. It counts for the id only where it is set, as releases from before it do
+            not have it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +53,7 @@ class ReleaseManifest(BaseModel):
     mlflow_run_id: str | None
     metrics: dict[str, float]
     gate_decision: str
+    parent_release: str | None = None
 
     @classmethod
     def create(cls, *, created_at: str, **content: object) -> Self:
@@ -62,6 +66,8 @@ class ReleaseManifest(BaseModel):
     def content_id(self) -> str:
         """The id that the content gives."""
         content = self.model_dump(mode="json", exclude={"release_id", "created_at"})
+        if self.parent_release is None:
+            del content["parent_release"]
         return sha256_json(content)[:ID_LENGTH]
 
     def serving_id(self) -> str:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 
+from mmr.atomic import write_json
 from mmr.config.gate import MAX_PARITY_DISTANCE
-from mmr.errors import ArtifactError
+from mmr.errors import ArtifactError, CorruptArtifactError
 from mmr.types import Float32Array, Int64Array
 
+PARITY_FILE = "parity.json"
 TOP_K = 10
 SCORE_TIE = 1e-5
 _BLOCK_SCORES = 1 << 26  # scores held at once: 256 MB
@@ -35,6 +40,31 @@ class ParityReport:
     max_rank_gap: float
     most_changed: str
     changed: int
+
+    def write(self, evidence: Path) -> None:
+        """Keeps the report in a release under construction, to two digits."""
+        rounded = {
+            name: float(f"{value:.1e}") if isinstance(value, float) else value
+            for name, value in asdict(self).items()
+        }
+        write_json(evidence / PARITY_FILE, rounded)
+
+    @classmethod
+    def read(cls, evidence: Path) -> Self | None:
+        """Reads the report of a release; None where it keeps none.
+
+        Raises:
+            CorruptArtifactError: It cannot be read.
+        """
+        path = evidence / PARITY_FILE
+        if not path.is_file():
+            return None
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise CorruptArtifactError(
+                f"{path} cannot be read ({error}). Restore the release from a copy."
+            ) from error
 
 
 def measure_parity(

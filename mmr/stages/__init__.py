@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmr.stages.align_queries import align_queries
     from mmr.stages.build_index import build_index
+    from mmr.stages.check_refresh import check_refresh
     from mmr.stages.embed_catalogue import embed_catalogue
+    from mmr.stages.embed_changes import embed_changes
     from mmr.stages.evaluate_gate import evaluate_gate
     from mmr.stages.evaluate_release import evaluate_release
     from mmr.stages.explain import explain
+    from mmr.stages.find_champion import find_champion
     from mmr.stages.finetune_vision import finetune_vision
     from mmr.stages.import_data import import_data
     from mmr.stages.prepare import prepare
@@ -33,10 +36,13 @@ if TYPE_CHECKING:
 __all__ = [
     "align_queries",
     "build_index",
+    "check_refresh",
     "embed_catalogue",
+    "embed_changes",
     "evaluate_gate",
     "evaluate_release",
     "explain",
+    "find_champion",
     "finetune_vision",
     "import_data",
     "prepare",

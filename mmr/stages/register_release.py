@@ -28,6 +28,7 @@ from mmr.release.bundle import (
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.release.parity import ParityReport
 from mmr.release.same import find_same
+from mmr.stages.exam import exam_of, query_texts
 from mmr.stages.release_cards import write_cards
 from mmr.stages.release_proof import prove_answers
 
@@ -74,6 +75,7 @@ def register_release(
     releases: Path,
     registry: Registry,
     validation: Path | None = None,
+    parent: Path | None = None,
     settings: Mapping[str, Any] | None = None,
     dataset_revision: str | None = None,
     git_revision: str | None = None,
@@ -92,6 +94,8 @@ def register_release(
         releases: The release appears below, named by its id.
         registry: Where it is registered, as `candidate`.
         validation: Directory written by `validate_data`; its record becomes evidence.
+        parent: Directory of the release whose catalogue is refreshed: its query encoder serves on,
+            byte for byte, and it is recorded as the origin.
         settings: All settings of the run.
         dataset_revision: DVC's md5 of the dataset; looked up beside `dataset` when None.
         git_revision: Commit of the code; looked up around mmr's own files when None.
@@ -103,6 +107,8 @@ def register_release(
     decision = _Decision.read(gate)
     fingerprint = encoder_fingerprint(model)
     data = Dataset(dataset)
+    origin = None if parent is None else _parent(parent, fingerprint)
+    exam = exam_of(data, origin)
     index_manifest = check_pair(index, encoder_fingerprint=fingerprint)
     _check_lineage(data, index, index_manifest, decision, fingerprint)
     revisions = {
@@ -112,11 +118,17 @@ def register_release(
     releases.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".release.partial-", dir=releases) as scratch:
         draft = Path(scratch) / "release"
-        _export(model, draft / QUERY_ENCODER, fingerprint)
+        if origin is None:
+            _export(model, draft / QUERY_ENCODER, fingerprint)
+        else:
+            copy_into_release(origin.query_encoder_dir, draft / QUERY_ENCODER)
+        proven = None if origin is None else ParityReport.read(origin.path / EVIDENCE)
         copy_into_release(index, draft / INDEX)
-        parity = prove_answers(data, model, draft, fingerprint)
+        parity = prove_answers(query_texts(data, exam), model, draft, fingerprint, proven=proven)
         copy_into_release(model, draft / PRODUCT_ENCODER)
         _copy_evidence(gate, validation, draft / EVIDENCE)
+        exam.write(draft / EVIDENCE)
+        parity.write(draft / EVIDENCE)
         write_json(draft / SETTINGS, dict(settings or {}))
         write_cards(
             draft, data, index=index_manifest, parity=parity, settings=settings or {}, **revisions
@@ -135,6 +147,7 @@ def register_release(
                     "index_recall_at_100": index_manifest.recall_at_100,
                 },
                 "gate_decision": decision.decision,
+                "parent_release": None if origin is None else origin.release_id,
             },
         )
         known = find_same(releases, Release(draft, manifest), champion=registry.resolve(_CHAMPION))
@@ -201,6 +214,18 @@ def _check_lineage(
         )
 
 
+def _parent(directory: Path, fingerprint: str) -> Release:
+    """Opens the release that is refreshed, every file checked: parts of it are taken over."""
+    release = Release.open(directory, verify="hashes")
+    if release.manifest.encoder_fingerprint != fingerprint:
+        raise IndexMismatchError(
+            f"Release {release.release_id} serves encoder {release.manifest.encoder_fingerprint}, "
+            f"but the model is {fingerprint}. A refresh keeps the encoder; register a trained "
+            "model without a parent."
+        )
+    return release
+
+
 def _export(model: Path, out: Path, fingerprint: str) -> None:
     from mmr.models.export import export_query_encoder  # torch loads here
 
@@ -235,6 +260,7 @@ def _register(
         "dataset_hash": manifest.dataset_hash,
         "dataset_revision": manifest.dataset_revision or "",
         "git_revision": manifest.git_revision or "",
+        "parent_release": manifest.parent_release or "",
         "onnx_max_cosine_distance": f"{parity.max_cosine_distance:.2e}",
     }
     version = registry.register(

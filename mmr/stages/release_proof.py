@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from mmr.data.dataset import Dataset
 from mmr.indexing import ProductIndex
 from mmr.release.bundle import GOLDEN, INDEX, QUERY_ENCODER, GoldenQuery, write_golden_queries
 from mmr.release.parity import ParityReport, check_parity, measure_parity
@@ -20,27 +20,36 @@ PARITY_QUERIES = 200
 _T = TypeVar("_T")
 
 
-def prove_answers(data: Dataset, model: Path, draft: Path, fingerprint: str) -> ParityReport:
+def prove_answers(
+    queries: Sequence[Sequence[str]],
+    model: Path,
+    draft: Path,
+    fingerprint: str,
+    *,
+    proven: ParityReport | None = None,
+) -> ParityReport:
     """Compares the exported encoder with the trained one, and writes the golden queries.
 
     Args:
-        data: The dataset whose queries are asked.
+        queries: Query texts to ask, in several choices: the first that has enough is taken; product
+            titles where none has.
         model: The trained model.
         draft: The release under construction, with its query encoder and index.
         fingerprint: Of the trained model's encoder.
+        proven: What came of the comparison when the same two encoders were compared before; it is
+            not repeated then.
 
     Raises:
         ArtifactError: The two encoders differ.
     """
     product_index = ProductIndex.open(draft / INDEX, encoder_fingerprint=fingerprint, threads=1)
     encoder = OnnxQueryEncoder(draft / QUERY_ENCODER)
-    texts = _real_queries(data, product_index)
-    exported = encoder.encode(texts)
-    parity = check_parity(
+    texts = _real_queries(queries, product_index)
+    parity = proven or check_parity(
         measure_parity(
             texts=texts,
             reference=_trained_embeddings(model, texts),
-            exported=exported,
+            exported=encoder.encode(texts),
             products=product_index.vectors(),
             top_k=GOLDEN_TOP_K,
         )
@@ -72,10 +81,10 @@ def _golden_queries(
     return golden
 
 
-def _real_queries(data: Dataset, index: ProductIndex) -> list[str]:
-    """Queries of the validation split, else of any; product titles where there are too few."""
-    for split in ("validation", None):
-        texts = sorted({str(text) for text in data.queries(split)["query"] if str(text).strip()})
+def _real_queries(choices: Sequence[Sequence[str]], index: ProductIndex) -> list[str]:
+    texts: list[str] = []
+    for choice in choices:
+        texts = sorted({str(text) for text in choice if str(text).strip()})
         if len(texts) >= GOLDEN_QUERIES:
             return evenly(texts, PARITY_QUERIES)
     titles = sorted({title for title in index.titles if title.strip()} - set(texts))

@@ -12,7 +12,7 @@ from components.image import MMR_IMAGE
 
 FOLDERS = sorted(path.parent for path in Path(components.__path__[0]).glob("*/component.py"))
 NAMES = [folder.name for folder in FOLDERS]
-NEVER_CACHED = {"register_release", "deploy_triton"}
+NEVER_CACHED = {"find_champion", "check_refresh", "register_release", "deploy_triton"}
 
 
 def _component(name: str) -> Any:

@@ -16,11 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
+from mmr.data.dataset import Dataset
+from mmr.release.bundle import Release
 from serving.triton_venv import TritonVenv
 
+NEW_PRODUCT = "new-violin-case"
 SOURCE = "showroom:products=160,queries=160,seed=7"
 BEFORE_THE_GATE = (
     "import_data",
@@ -72,6 +76,10 @@ class Shop:
 
     def run(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(self.command(), capture_output=True, text=True, check=False)
+
+    def mmr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mmr", *arguments, "--workspace", str(self.workspace)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     def last_summary(self) -> dict[str, Any]:
         file = max(self.workspace.glob("runs/*/summary.json"))
@@ -210,6 +218,64 @@ def test_unchanged_run_is_answered_from_the_step_cache_up_to_the_gate(
     assert [path.name for path in (shop.workspace / "releases").iterdir()] == [first["release_id"]]
     assert "is the champion already" in again.stdout
     assert {search["release_id"] for search in second["searches"]} == {first["release_id"]}
+
+
+@pytest.fixture(scope="module")
+def newer_feed(first: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shop's products as a plain feed: one is gone, one is new, and no queries."""
+    feed = tmp_path_factory.mktemp("feed")
+    rows = []
+    for batch in Dataset(Path(first["dataset_path"])).product_batches():
+        for product in batch.to_pylist():
+            image = f"{product['product_id']}.jpg" if product["image"] else ""
+            if image:
+                (feed / image).write_bytes(product["image"]["bytes"])
+            names = ("product_id", "title", "description")
+            rows.append({**{name: product[name] for name in names}, "image": image})
+    rows[0] = {"product_id": NEW_PRODUCT, "title": "violin case", "description": "", "image": ""}
+    pd.DataFrame(rows).to_csv(feed / "products.csv", index=False)
+    return feed
+
+
+@pytest.fixture(scope="module")
+def refreshed(shop: Shop, newer_feed: Path) -> dict[str, Any]:
+    done = shop.mmr("refresh", str(newer_feed))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 new, 0 changed, 1 removed; 159 vectors reused, 1 embedded" in done.stdout
+    file = max(shop.workspace.glob("runs/*/refresh.json"))
+    summary: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return summary
+
+
+@pytest.mark.timeout(600)
+def test_refresh_puts_a_newer_feed_into_production_and_rollback_takes_it_back(
+    shop: Shop, first: dict[str, Any], refreshed: dict[str, Any]
+) -> None:
+    assert refreshed["deployed"]
+    assert refreshed["champion"] == first["release_id"]
+    manifest = Release.open(shop.workspace / "releases" / refreshed["release_id"]).manifest
+    assert manifest.parent_release == first["release_id"]
+    served = shop.mmr("search", "violin case", "-k", "5").stdout
+    assert NEW_PRODUCT in served
+    assert refreshed["release_id"] in served
+
+    back = shop.mmr("rollback")
+    assert back.returncode == 0, back.stderr
+    served = shop.mmr("search", "violin case", "-k", "5").stdout
+    assert NEW_PRODUCT not in served
+    assert first["release_id"] in served
+
+
+@pytest.mark.timeout(600)
+def test_refresh_by_what_the_champion_holds_already_makes_no_release(
+    shop: Shop, first: dict[str, Any], refreshed: dict[str, Any]
+) -> None:
+    before = set(shop.workspace.glob("releases/*"))
+    done = shop.mmr("refresh", first["dataset_path"])
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Nothing changed: release {first['release_id']} holds exactly these" in done.stdout
+    assert set(shop.workspace.glob("releases/*")) == before
 
 
 def _free_port_base() -> int:

@@ -6,9 +6,12 @@ import pytest
 import yaml
 
 import components
+import pipelines
+from pipelines.compilation import build_pipeline, compile_ir
 from pipelines.graph import StepNode, ancestors, read_graph, without_retries
-from pipelines.resources import Resources
-from pipelines.retrain import build_retrain, compile_ir, retrain
+from pipelines.refresh import refresh
+from pipelines.resources import Resources, Volume
+from pipelines.retrain import build_retrain, retrain
 
 NOT_REJECTED = "inputs.parameter_values['pipelinechannel--evaluate-gate-Output'] != 'reject'"
 PROMOTED = "inputs.parameter_values['pipelinechannel--evaluate-gate-Output'] == 'promote'"
@@ -25,10 +28,17 @@ def graph(ir: str) -> dict[str, StepNode]:
     return read_graph(ir)
 
 
-def test_every_component_folder_is_a_step_of_the_pipeline(graph: dict[str, StepNode]) -> None:
+@pytest.fixture(scope="module")
+def refresh_graph() -> dict[str, StepNode]:
+    return read_graph(compile_ir(refresh))
+
+
+def test_every_component_folder_is_a_step_of_a_pipeline(
+    graph: dict[str, StepNode], refresh_graph: dict[str, StepNode]
+) -> None:
     folders = {path.parent.name for path in Path(components.__path__[0]).glob("*/component.py")}
 
-    assert set(graph) == folders
+    assert {*graph, *refresh_graph} == folders
 
 
 @pytest.mark.parametrize("step", ["finetune_vision", "train_text_only"])
@@ -89,9 +99,69 @@ def test_registry_and_server_are_never_answered_from_the_step_cache(
     graph: dict[str, StepNode],
 ) -> None:
     assert {name for name, node in graph.items() if not node.caches} == {
+        "find_champion",
         "register_release",
         "deploy_triton",
     }
+
+
+def test_champion_is_looked_up_after_the_training_and_the_deployment_expects_it(
+    ir: str, graph: dict[str, StepNode]
+) -> None:
+    assert graph["find_champion"].needs == {"train_fusion"}
+    assert "find_champion" in graph["evaluate_gate"].needs
+    deploying = next(
+        component["dag"]["tasks"]["deploy-triton"]
+        for component in yaml.safe_load(ir)["components"].values()
+        if "deploy-triton" in component.get("dag", {}).get("tasks", {})
+    )
+    given = deploying["inputs"]["parameters"]["champion"]["componentInputParameter"]
+    assert given == "pipelinechannel--find-champion-release"
+
+
+def test_refresh_trains_nothing_and_waits_for_a_validated_dataset(
+    refresh_graph: dict[str, StepNode],
+) -> None:
+    assert not [name for name in refresh_graph if name.startswith(("train_", "finetune_"))]
+    assert "validate_data" in ancestors(refresh_graph, "embed_changes")
+    assert "find_champion" in ancestors(refresh_graph, "import_data")
+
+
+def test_refresh_builds_nothing_when_nothing_changed_and_registers_nothing_that_lost_something(
+    refresh_graph: dict[str, StepNode],
+) -> None:
+    changed = "inputs.parameter_values['pipelinechannel--embed-changes-Output'] == 'changed'"
+    whole = "inputs.parameter_values['pipelinechannel--check-refresh-Output'] == 'promote'"
+
+    assert refresh_graph["embed_changes"].conditions == ()
+    assert refresh_graph["build_index"].conditions == (changed,)
+    assert refresh_graph["register_release"].conditions == (changed, whole)
+    assert refresh_graph["deploy_triton"].conditions == (changed, whole, DEPLOYING)
+
+
+@pytest.mark.parametrize("name", ["retrain", "refresh"])
+def test_every_step_mounts_the_volume_of_the_workspace_on_a_cluster(name: str) -> None:
+    resources = Resources(cpu="4", memory="8G", volume=Volume(claim="shop-data", path="/data"))
+    spec, platforms = yaml.safe_load_all(compile_ir(build_pipeline(name, resources)))
+
+    mounted = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(mounted) == set(spec["deploymentSpec"]["executors"])
+    for executor in mounted.values():
+        (mount,) = executor["pvcMount"]
+        assert mount["mountPath"] == "/data"
+        assert mount["pvcNameParameter"] == {"runtimeValue": {"constant": "shop-data"}}
+
+
+def test_claim_that_ships_is_the_one_that_steps_mount_and_many_nodes_may_mount_it() -> None:
+    file = Path(pipelines.__path__[0]) / "workspace-claim.yaml"
+    claim = yaml.safe_load(file.read_text(encoding="utf-8"))
+
+    assert (claim["kind"], claim["metadata"]["name"]) == ("PersistentVolumeClaim", Volume().claim)
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+
+
+def test_a_pipeline_for_this_machine_mounts_nothing(ir: str) -> None:
+    assert len(list(yaml.safe_load_all(ir))) == 1
 
 
 def test_graph_is_in_an_order_that_can_run(graph: dict[str, StepNode]) -> None:

@@ -8,14 +8,23 @@ import pytest
 from filelock import FileLock
 
 from mmr.config.gate import GateConfig
+from mmr.config.refresh import RefreshConfig
 from mmr.config.run import RunSettings, load_settings
 from mmr.data.writer import new_dataset
 from mmr.errors import ArtifactError, ConfigError, DataContractError
 from mmr.workspace import Workspace
+from pipelines.compilation import compile_ir
 from pipelines.launch import RunRequest, _settings, launch
 from pipelines.local import run_locally
-from pipelines.retrain import compile_ir, retrain
-from pipelines.submission import Source, code_version, read_source, retrain_arguments
+from pipelines.refresh import refresh
+from pipelines.retrain import retrain
+from pipelines.submission import (
+    Source,
+    code_version,
+    read_source,
+    refresh_arguments,
+    retrain_arguments,
+)
 from pipelines.summary import previous_dataset
 from serving.settings import ServeSettings
 
@@ -33,13 +42,12 @@ def _write_dataset(path: Path, *, judgements: pd.DataFrame = JUDGEMENTS) -> Path
     return path
 
 
-def _arguments(workspace: Workspace, *, champion: str | None = None) -> dict[str, str]:
+def _arguments(workspace: Workspace) -> dict[str, str]:
     return retrain_arguments(
         Source(text="showroom:products=10", revision="r1", name="showroom"),
         settings=RunSettings(),
         workspace=workspace,
         tracking_uri=workspace.tracking_uri,
-        champion=champion,
         previous_dataset=None,
         serve=ServeSettings(),
         deploy=False,
@@ -56,6 +64,21 @@ def test_arguments_are_exactly_the_parameters_of_the_pipeline(workspace: Workspa
 
     assert set(arguments) == set(retrain.component_spec.inputs)
     assert {type(value) for value in arguments.values()} == {str}
+
+
+def test_arguments_are_exactly_the_parameters_of_the_refresh(workspace: Workspace) -> None:
+    arguments = refresh_arguments(
+        Source(text="/feed", revision="r1", name="feed"),
+        settings=RefreshConfig(max_removed_share=0.2),
+        workspace=workspace,
+        tracking_uri=workspace.tracking_uri,
+        serve=ServeSettings(),
+        deploy=True,
+    )
+
+    assert set(arguments) == set(refresh.component_spec.inputs)
+    assert {type(value) for value in arguments.values()} == {str}
+    assert json.loads(arguments["refresh_settings"])["max_removed_share"] == 0.2
 
 
 def test_every_settings_argument_is_json_of_that_step_alone(workspace: Workspace) -> None:
@@ -92,23 +115,21 @@ def test_dataset_without_judgements_is_refused_before_any_work(tmp_path: Path) -
         read_source(str(dataset))
 
 
+def test_refresh_takes_a_dataset_without_judgements_but_not_without_products(
+    tmp_path: Path,
+) -> None:
+    dataset = _write_dataset(tmp_path / "shop", judgements=JUDGEMENTS.iloc[:0])
+    assert read_source(str(dataset), judged=False).name == "shop"
+
+    record = json.loads((dataset / "dataset.json").read_text())
+    (dataset / "dataset.json").write_text(json.dumps({**record, "products": 0}))
+    with pytest.raises(DataContractError, match="has no products"):
+        read_source(str(dataset), judged=False)
+
+
 def test_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataContractError, match="does not exist"):
         read_source(str(tmp_path / "nothing"))
-
-
-def test_champion_whose_release_is_gone_is_an_error_not_a_run_without_champion(
-    workspace: Workspace,
-) -> None:
-    with pytest.raises(ArtifactError, match="names release abc as champion"):
-        _arguments(workspace, champion="abc")
-
-
-def test_champion_is_passed_as_its_directory(workspace: Workspace) -> None:
-    (workspace.releases / "abc").mkdir(parents=True)
-
-    assert _arguments(workspace, champion="abc")["champion"] == str(workspace.releases / "abc")
-    assert _arguments(workspace)["champion"] == ""
 
 
 def test_code_version_is_stable() -> None:
@@ -125,7 +146,7 @@ def test_workspace_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_two_runs_in_one_workspace_are_refused(workspace: Workspace) -> None:
     with (
         FileLock(workspace.path / "run.lock"),
-        pytest.raises(ArtifactError, match="Another `mmr run` works"),
+        pytest.raises(ArtifactError, match="Another `mmr run` or `mmr refresh` works"),
     ):
         launch(_request(workspace.path))
 

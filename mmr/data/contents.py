@@ -1,0 +1,43 @@
+"""The identity of a product's content: what its vector is made of, and the title that is shown."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+
+from mmr.data.dataset import Dataset
+
+CONTENT_BYTES = 16
+_ROWS = 1024
+_COLUMNS = ["title", "description", "image"]
+
+
+def product_contents(dataset: Dataset) -> pa.Array:
+    """A hash over title, description and photograph of each product, in catalogue order.
+
+    Two products with the same hash have the same vector under any one encoder. An absent text and
+    an empty one are the same, as encoders see it; ids and free attributes do not count.
+
+    Args:
+        dataset: A prepared dataset; photographs count as they are stored there.
+
+    Returns:
+        `(products,)`, BLAKE2b of 16 bytes each.
+    """
+    contents = [
+        _content(title, description, image["bytes"] if image else None)
+        for batch in dataset.product_batches(_COLUMNS, rows=_ROWS)
+        for title, description, image in zip(
+            *(batch.column(name).to_pylist() for name in _COLUMNS), strict=True
+        )
+    ]
+    return pa.array(contents, type=pa.binary(CONTENT_BYTES))
+
+
+def _content(title: str | None, description: str | None, image: bytes | None) -> bytes:
+    digest = hashlib.blake2b(digest_size=CONTENT_BYTES)
+    for part in ((title or "").encode(), (description or "").encode(), image or b""):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()
