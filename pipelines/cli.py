@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipelines import cli_schedule
+from pipelines.cli_options import (
+    CpuOption,
+    GpusOption,
+    MemoryOption,
+    PipelineName,
+    VolumeClaimOption,
+    VolumePathOption,
+)
 
 _RUN_EXAMPLES = """**Examples:**
 
@@ -45,6 +54,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_RUN_EXAMPLES)(run)
     app.command(epilog=_REFRESH_EXAMPLES)(refresh)
     app.command(name="compile", epilog=_COMPILE_EXAMPLES)(compile_pipeline)
+    cli_schedule.register(app)
 
 
 def run(
@@ -174,25 +184,14 @@ def refresh(
     )
 
 
-class PipelineName(StrEnum):
-    """The pipelines that can be compiled."""
-
-    RETRAIN = "retrain"
-    REFRESH = "refresh"
-
-
 def compile_pipeline(
     out: Annotated[Path, typer.Option(help="IR YAML file to write.")],
     pipeline: Annotated[PipelineName, typer.Argument(help="Which.")] = PipelineName.RETRAIN,
-    gpus: Annotated[int, typer.Option(min=0, help="GPUs of each training step.")] = 0,
-    cpu: Annotated[str, typer.Option(help="CPU limit of each training step.")] = "4",
-    memory: Annotated[str, typer.Option(help="Memory limit of each training step.")] = "16G",
-    volume_claim: Annotated[
-        str, typer.Option(help="PersistentVolumeClaim that holds the workspace.")
-    ] = "mmr-workspace",
-    volume_path: Annotated[
-        str, typer.Option(help="Where every step mounts it; workspace and feeds lie below.")
-    ] = "/mnt/mmr",
+    gpus: GpusOption = 0,
+    cpu: CpuOption = "4",
+    memory: MemoryOption = "16G",
+    volume_claim: VolumeClaimOption = "mmr-workspace",
+    volume_path: VolumePathOption = "/mnt/mmr",
 ) -> None:
     """Compile a pipeline for a Kubeflow cluster.
 
