@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +14,9 @@ from typing import Any
 from filelock import FileLock
 
 from mmr.errors import ArtifactError
+
+LEFTOVER_AGE_S = 3600
+PARTIAL = re.compile(r"^\..*\.partial-(?:(\d+)-[0-9a-f]{8}$)?")
 
 
 def _partial_name(path: Path) -> Path:
@@ -31,7 +36,9 @@ def fsync_path(path: Path) -> None:
 def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yields an empty scratch directory that becomes `path` when the block ends without an error.
 
-    On an error the scratch directory is removed and `path` is as it was.
+    On an error the scratch directory is removed and `path` is as it was. What a killed process left
+    of an earlier attempt at the same `path` is removed first, once it is certain that nobody is at
+    it.
 
     Args:
         path: The directory to create. Its parent is created if need be.
@@ -43,6 +50,7 @@ def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     if path.exists() and not replace and not (path.is_dir() and not any(path.iterdir())):
         raise ArtifactError(f"{path} exists already. Choose another place, or remove it first.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     scratch = _partial_name(path)
     scratch.mkdir()
     try:
@@ -56,6 +64,30 @@ def new_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     fsync_path(path.parent)
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether an output under a temporary name has no writer any more, and will never be renamed.
+
+    Its process is gone, and nothing in it was written for an hour: on a shared disk a process of
+    another machine may be its writer, whom this machine does not see.
+    """
+    match = PARTIAL.match(path.name)
+    if match is None or (match[1] and Path("/proc", match[1]).exists()):
+        return False  # another process may have the number by now; better one leftover too many
+    try:
+        newest = max(inner.lstat().st_mtime for inner in (path, *path.rglob("*")))
+    except FileNotFoundError:  # it was renamed or removed just now: somebody is at work
+        return False
+    return time.time() - newest > LEFTOVER_AGE_S
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Removes abandoned attempts at a path; they are hidden beside it."""
+    prefix = f".{path.name}.partial-"
+    for other in path.parent.iterdir():
+        if other.name.startswith(prefix) and is_abandoned(other):
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _swap(scratch: Path, path: Path) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmr.atomic import PARTIAL, is_abandoned
 from mmr.workspace import Workspace
 from serving.doctor.finding import Finding, Level
 
-LEFTOVER_AGE_S = 3600
 _AREA = "workspace"
-_PARTIAL = re.compile(r"^\..*\.partial-(?:(\d+)-[0-9a-f]{8}$)?")
 
 
 def check_workspace(workspace: Workspace) -> Iterator[Finding]:
@@ -40,20 +37,9 @@ def _leftovers(root: Path) -> Iterator[Path]:
     """Outputs under a temporary name that nobody has written to for an hour, nor will."""
     for directory, folders, files in os.walk(root):
         for name in [*folders, *files]:
-            match = _PARTIAL.match(name)
-            if match and _is_abandoned(Path(directory, name), writer=match[1]):
+            if is_abandoned(Path(directory, name)):
                 yield Path(directory, name)
-        folders[:] = [name for name in folders if not _PARTIAL.match(name)]
-
-
-def _is_abandoned(path: Path, *, writer: str | None) -> bool:
-    if writer is not None and Path("/proc", writer).exists():
-        return False  # another process may have the number by now; better one leftover too many
-    try:
-        newest = max(inner.lstat().st_mtime for inner in (path, *path.rglob("*")))
-    except FileNotFoundError:  # it was renamed or removed just now: somebody is at work
-        return False
-    return time.time() - newest > LEFTOVER_AGE_S
+        folders[:] = [name for name in folders if not PARTIAL.match(name)]
 
 
 def _remove(leftovers: list[Path]) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mmr.atomic import LEFTOVER_AGE_S
 from mmr.config.data import ImportConfig
 from mmr.data.dataset import Dataset
 from mmr.errors import ArtifactError, DataContractError
@@ -350,6 +352,12 @@ def test_killed_import_leaves_no_dataset_and_runs_again(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
     assert run(feed, tmp_path / "out").manifest.products == 2
+    (leftover,) = tmp_path.glob(".out.partial-*")
+    long_ago = time.time() - 2 * LEFTOVER_AGE_S
+    for path in (*leftover.rglob("*"), leftover):
+        os.utime(path, (long_ago, long_ago))
+    import_data(source=str(feed), out=tmp_path / "out", settings=ImportConfig(), replace=True)
+    assert not list(tmp_path.glob(".out.partial-*"))
 
 
 def test_import_is_fast_enough_for_large_feeds(tmp_path: Path) -> None:
