@@ -8,7 +8,7 @@ from components.image import MMR_IMAGE
 
 
 @dsl.component(base_image=MMR_IMAGE, install_kfp_package=False)
-def find_champion(workspace: str, tracking_uri: str, required: str) -> NamedTuple(  # type: ignore[valid-type]  # kfp reads the outputs from this form
+def find_champion(workspace: str, tracking_uri: str, required: str) -> NamedTuple(
     "Champion",
     [
         ("release", str),

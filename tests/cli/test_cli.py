@@ -74,7 +74,17 @@ def test_help_lists_the_commands_of_every_package() -> None:
         [sys.executable, "-m", "mmr", "--help"], capture_output=True, text=True, check=True
     )
 
-    for command in ("showroom", "import", "prepare", "validate", "evaluate", "run", "compile"):
+    for command in (
+        "showroom",
+        "import",
+        "prepare",
+        "validate",
+        "evaluate",
+        "run",
+        "refresh",
+        "schedule",
+        "compile",
+    ):
         assert f" {command} " in done.stdout
     for command in ("serve", "deploy", "search"):
         assert f" {command} " in done.stdout
