@@ -94,7 +94,7 @@ def rollback_target(registry: Registry) -> str:
     Raises:
         TrackingError: There is none.
     """
-    newest = next(iter(registry.history()), None)
+    newest = registry.latest()
     if newest is not None and newest.action == "rollback" and not newest.finished:
         return newest.release_id  # the alias `previous` may have moved already
     target = registry.resolve(PREVIOUS)

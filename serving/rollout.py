@@ -63,6 +63,7 @@ class Rollout:
         self.remove_models(CANDIDATE_SUFFIX)
         for version in self.repository.unactivated():
             self._withdraw(version)
+        self._unload_withdrawn()
         self._remove_void_trial()
         self.repository.remove_leftovers()
         return self
@@ -241,10 +242,22 @@ class Rollout:
         """Takes a live version back: Triton unloads it and sends traffic to the one before."""
         self.repository.remove(version)
         for model in MODELS:
-            if self.repository.versions(model):
-                self._transport.load(model, timeout_s=self._settings.load_timeout_s)
-            else:
-                self._transport.unload(model)
+            self._reload(model)
+
+    def _reload(self, model: str) -> None:
+        """Lets Triton hold what lies in its repository, and nothing else."""
+        if self.repository.versions(model):
+            self._transport.load(model, timeout_s=self._settings.load_timeout_s)
+        else:
+            self._transport.unload(model)
+
+    def _unload_withdrawn(self) -> None:
+        """Finishes a withdrawal killed after the files had gone: Triton still answers with them."""
+        active = self.repository.active()
+        newest = active.version if active else 0
+        for model in {name for name, version in self._transport.loaded() if version > newest}:
+            if model in MODELS:
+                self._reload(model)
 
     def remove_models(self, suffix: str) -> None:
         """Unloads and deletes the models under verification, or those on trial."""

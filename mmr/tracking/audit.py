@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from mmr.tracking.protocols import AuditRecord
+from mmr.tracking.protocols import Action, AuditRecord
 
 _RECORD = TypeAdapter(AuditRecord)
+
+
+def record_from_tags(tags: Mapping[str, str], *, finished: bool) -> AuditRecord:
+    """The record that the tags of a run hold."""
+    return AuditRecord(
+        when=tags["when"],
+        action=cast("Action", tags["action"]),
+        release_id=tags["release_id"],
+        replaced=tags["replaced"] or None,
+        why=tags["why"],
+        who=tags["who"],
+        finished=finished,
+    )
 
 
 def append_record(path: Path, record: AuditRecord) -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mmr.tracking.audit import record_from_tags
 from mmr.tracking.connection import database_path
 from mmr.tracking.protocols import Action, AuditRecord, RegisteredRelease, Registry
 
@@ -26,6 +27,17 @@ _ALIASES = """
         ON tag.name = alias.name AND tag.version = alias.version AND tag.key = 'release_id'
     WHERE alias.name = 'mmr-retriever'
 """
+_LATEST_MOVE = """
+    SELECT tag.key, tag.value, move.status
+    FROM tags AS tag
+    JOIN (
+        SELECT run.run_uuid, run.status
+        FROM runs AS run
+        JOIN experiments AS experiment ON experiment.experiment_id = run.experiment_id
+        WHERE experiment.name = 'mmr-audit' AND run.lifecycle_stage = 'active'
+        ORDER BY run.start_time DESC LIMIT 1
+    ) AS move ON move.run_uuid = tag.run_uuid
+"""
 
 
 def peek_aliases(uri: str) -> dict[str, str] | None:
@@ -34,13 +46,27 @@ def peek_aliases(uri: str) -> dict[str, str] | None:
     Args:
         uri: The store; of any other kind it cannot be done.
     """
+    rows = _peek(uri, _ALIASES)
+    return None if rows is None else {str(alias): str(release) for alias, release in rows}
+
+
+def peek_latest(uri: str) -> AuditRecord | None:
+    """The newest move of the champion, read likewise; None if there is none, or it cannot be."""
+    rows = _peek(uri, _LATEST_MOVE)
+    if not rows:
+        return None
+    tags = {str(key): str(value) for key, value, _ in rows}
+    return record_from_tags(tags, finished=rows[0][2] == "FINISHED")
+
+
+def _peek(uri: str, query: str) -> list[tuple[Any, ...]] | None:
     path = database_path(uri)
     if path is None or not path.is_file():
         return None
     try:
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
         try:
-            return {str(alias): str(release) for alias, release in connection.execute(_ALIASES)}
+            return connection.execute(query).fetchall()
         finally:
             connection.close()
     except sqlite3.Error:
@@ -107,6 +133,11 @@ class DeferredTracking(Registry):
     def mark_deleted(self, release_id: str) -> None:
         """See `Registry.mark_deleted`."""
         self._store().mark_deleted(release_id)
+
+    def latest(self) -> AuditRecord | None:
+        """See `Registry.latest`."""
+        peeked = peek_latest(self._uri) if self._opened is None else None
+        return peeked or self._store().latest()
 
     def history(self) -> list[AuditRecord]:
         """See `Registry.history`."""

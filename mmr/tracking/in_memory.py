@@ -145,6 +145,10 @@ class InMemoryTracking:
         """See `Registry.history`."""
         return self._audit[::-1]
 
+    def latest(self) -> AuditRecord | None:
+        """See `Registry.latest`."""
+        return self._audit[-1] if self._audit else None
+
     def mark_deleted(self, release_id: str) -> None:
         """See `Registry.mark_deleted`."""
         with self._lock:

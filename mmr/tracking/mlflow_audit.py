@@ -13,7 +13,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from mmr.tracking.audit import append_record
+from mmr.tracking.audit import append_record, record_from_tags
 from mmr.tracking.champion import now
 from mmr.tracking.protocols import Action, AuditRecord
 
@@ -67,7 +67,7 @@ class AuditTrail:
 
     def interrupted(self, release_id: str, *, replaced: str | None) -> str | None:
         """The run of the newest record, if it announces this very move and was left open."""
-        newest = next(self.runs(), None)
+        newest = self.newest()
         if newest is None:
             return None
         record = record_of(newest)
@@ -88,8 +88,15 @@ class AuditTrail:
 
     def _next_moment(self) -> int:
         """Now, or later: a clock that was set back must not put a record before an older one."""
-        newest = next(self.runs(), None)
+        newest = self.newest()
         return max(int(time.time() * 1000), newest.info.start_time + 1 if newest else 0)
+
+    def newest(self) -> Any:
+        """The run that holds the newest record, or None."""
+        found = self._client.search_runs(
+            [self._experiment_id], max_results=1, order_by=["attributes.start_time DESC"]
+        )
+        return found[0] if found else None
 
     def runs(self) -> Iterator[Any]:
         """The runs that hold the records, newest first."""
@@ -109,13 +116,4 @@ class AuditTrail:
 
 def record_of(run: Any) -> AuditRecord:
     """Reads the record that a run holds."""
-    tags = run.data.tags
-    return AuditRecord(
-        when=tags["when"],
-        action=tags["action"],
-        release_id=tags["release_id"],
-        replaced=tags["replaced"] or None,
-        why=tags["why"],
-        who=tags["who"],
-        finished=run.info.status == "FINISHED",
-    )
+    return record_from_tags(run.data.tags, finished=run.info.status == "FINISHED")

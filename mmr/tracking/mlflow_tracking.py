@@ -204,6 +204,12 @@ class MlflowTracking:
         with self._calling("reading the audit records"):
             return [record_of(run) for run in self._audit.runs()]
 
+    def latest(self) -> AuditRecord | None:
+        """See `Registry.latest`."""
+        with self._calling("reading the newest audit record"):
+            run = self._audit.newest()
+            return record_of(run) if run else None
+
     @contextmanager
     def _calling(self, doing: str) -> Iterator[None]:
         with translated(self.uri, doing):

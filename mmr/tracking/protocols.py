@@ -150,3 +150,6 @@ class Registry(Protocol):
 
     def history(self) -> list[AuditRecord]:
         """Every move of the champion, newest first."""
+
+    def latest(self) -> AuditRecord | None:
+        """The newest move of the champion; None before the first."""

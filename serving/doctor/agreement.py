@@ -154,10 +154,12 @@ class Agreement:
 
 
 def _answering(server: RunningServer) -> str | None:
-    """The release that answers an unpinned query; None if none does."""
+    """The release that answers unpinned requests; both if the two models differ, None if none."""
     try:
         with SearchClient(server.grpc_url, timeout_s=5.0, probe=True) as client:
-            return client.search("white wardrobe", 1).release_id
+            found = client.search("white wardrobe", 1).release_id
+            embedded = client.embed(["white wardrobe"]).release_id
+            return found if found == embedded else f"{found} (search), {embedded} (query_encoder)"
     except ServingError:
         return None
 

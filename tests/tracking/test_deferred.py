@@ -9,7 +9,7 @@ import pytest
 
 from mmr.errors import TrackingError
 from mmr.tracking import CANDIDATE, CHAMPION, PREVIOUS, InMemoryTracking, open_tracking
-from mmr.tracking.deferred import DeferredTracking, peek_aliases
+from mmr.tracking.deferred import DeferredTracking, peek_aliases, peek_latest
 
 # MLflow 3.17 on SQLAlchemy 2.1
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -29,6 +29,33 @@ def test_aliases_are_those_that_mlflow_names(store: str, make_release: MakeRelea
     deferred = DeferredTracking(store)
     for alias in (CHAMPION, PREVIOUS, CANDIDATE, "nobody"):
         assert deferred.resolve(alias) == mlflow.resolve(alias)
+
+
+def test_newest_record_is_that_of_mlflow_open_or_finished(
+    store: str, make_release: MakeRelease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = open_tracking(store)
+    for release in ("first", "second"):
+        mlflow.register(release_id=release, release_dir=make_release(release), run_id=None, tags={})
+    assert peek_latest(store) is None
+    mlflow.promote("first", expected=None, why="it’s new", who="ann")
+    assert peek_latest(store) == mlflow.latest()
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mlflow._versions, "point", die)
+    with pytest.raises(KeyboardInterrupt):
+        mlflow.promote("second", expected="first", why="", who="", action="rollback")
+
+    open_one = peek_latest(store)
+    assert open_one == mlflow.latest() == DeferredTracking(store).latest()
+    assert open_one is not None
+    assert (open_one.release_id, open_one.action, open_one.finished) == (
+        "second",
+        "rollback",
+        False,
+    )
 
 
 def test_promotion_still_asks_mlflow_and_is_refused_when_the_champion_moved(

@@ -66,13 +66,17 @@ def test_a_promotion_moves_the_aliases_and_is_on_record(registered: Tracking) ->
     assert registered.aliases("bbb") == ["champion"]
     assert (record.release_id, record.replaced, record.finished) == ("bbb", "aaa", True)
     newest, oldest = registered.history()
-    assert newest == record
+    assert newest == record == registered.latest()
     assert (oldest.action, oldest.replaced, oldest.why, oldest.who) == (
         "promote",
         None,
         "first",
         "ann",
     )
+
+
+def test_before_the_first_promotion_there_is_no_newest_record(registered: Tracking) -> None:
+    assert registered.latest() is None
 
 
 def test_a_rollback_is_a_promotion_by_another_name(registered: Tracking) -> None:
