@@ -6,9 +6,10 @@ from pathlib import Path
 
 from mmr.atomic import write_text
 from mmr.hashing import files_below
+from mmr.release.query_profile import QUERY_PROFILE
 from serving.model_config import QUERY_ENCODER, SEARCH
 
-_PARTS = {QUERY_ENCODER: ("query_encoder",), SEARCH: ("query_encoder", "index")}
+_PARTS = {QUERY_ENCODER: ("query_encoder",), SEARCH: ("query_encoder", "index", QUERY_PROFILE)}
 _MODEL_PY = '''"""Generated: Triton loads this file, everything else is in `serving.models`."""
 
 import os

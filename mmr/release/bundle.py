@@ -5,6 +5,7 @@ RELEASE/
   query_encoder/     encoder.onnx, tokenizer.json, encoder.json
   product_encoder/   the model directory, for embedding new products
   index/             index.faiss, products.parquet, index.json
+  query_profile/     profile.json: what the training queries were like, for monitoring
   golden.json        queries with the embedding and products that serving must give
   evidence/          gate.json, the report, the validation, model card and data card
   settings.json      settings of the run

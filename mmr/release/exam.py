@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mmr.errors import CorruptArtifactError
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 QUERIES_FILE, JUDGEMENTS_FILE = "queries.parquet", "judgements.parquet"
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -60,3 +62,10 @@ class Exam:
                 f"{evidence} holds an exam that cannot be read ({error}). Restore the release from "
                 "a copy."
             ) from error
+
+
+def evenly(values: list[_T], count: int) -> list[_T]:
+    """At most `count` of the values, spread over all of them."""
+    if len(values) <= count:
+        return values
+    return [values[position * len(values) // count] for position in range(count)]

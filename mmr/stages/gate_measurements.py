@@ -14,10 +14,11 @@ from mmr.data.dataset import Dataset
 from mmr.errors import IndexMismatchError
 from mmr.evaluation.measured import DataAge, Measured, ServingFigures
 from mmr.indexing import ProductIndex
+from mmr.release.exam import evenly
 from mmr.release.latency import measure_latency
 from mmr.release.parity import TOP_K, measure_parity
 from mmr.release.query_encoder import OnnxQueryEncoder
-from mmr.stages.release_proof import PARITY_QUERIES, evenly
+from mmr.stages.release_proof import PARITY_QUERIES
 from mmr.types import Float32Array
 
 RECALL_DEPTH = 100

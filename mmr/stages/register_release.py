@@ -30,6 +30,7 @@ from mmr.release.parity import ParityReport
 from mmr.release.same import find_same
 from mmr.stages.exam import exam_of, query_texts
 from mmr.stages.release_cards import write_cards
+from mmr.stages.release_profile import write_query_profile
 from mmr.stages.release_proof import prove_answers
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def register_release(
         proven = None if origin is None else ParityReport.read(origin.path / EVIDENCE)
         copy_into_release(index, draft / INDEX)
         parity = prove_answers(query_texts(data, exam), model, draft, fingerprint, proven=proven)
+        write_query_profile(draft, data, exam, parent=origin, fingerprint=fingerprint)
         copy_into_release(model, draft / PRODUCT_ENCODER)
         _copy_evidence(gate, validation, draft / EVIDENCE)
         exam.write(draft / EVIDENCE)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from mmr.indexing import ProductIndex
 from mmr.release.bundle import GOLDEN, INDEX, QUERY_ENCODER, GoldenQuery, write_golden_queries
+from mmr.release.exam import evenly
 from mmr.release.parity import ParityReport, check_parity, measure_parity
 from mmr.release.query_encoder import OnnxQueryEncoder
 from mmr.types import Float32Array
@@ -16,8 +16,6 @@ from mmr.types import Float32Array
 GOLDEN_QUERIES = 16
 GOLDEN_TOP_K = 10
 PARITY_QUERIES = 200
-
-_T = TypeVar("_T")
 
 
 def prove_answers(
@@ -89,13 +87,6 @@ def _real_queries(choices: Sequence[Sequence[str]], index: ProductIndex) -> list
             return evenly(texts, PARITY_QUERIES)
     titles = sorted({title for title in index.titles if title.strip()} - set(texts))
     return texts + evenly(titles, GOLDEN_QUERIES - len(texts))
-
-
-def evenly(values: list[_T], count: int) -> list[_T]:
-    """At most `count` of the values, spread over all of them."""
-    if len(values) <= count:
-        return values
-    return [values[position * len(values) // count] for position in range(count)]
 
 
 def _trained_embeddings(model: Path, texts: list[str]) -> Float32Array:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from serving.live.settings import LogLimits
 
@@ -87,21 +87,44 @@ class JsonlLog:
                 path.unlink(missing_ok=True)
 
 
-def read_log(directory: Path) -> Iterator[dict[str, Any]]:
-    """The records of all files, closed or not, file by file in the order of their opening.
+class LogLine(NamedTuple):
+    """A line of a log, as it stands there.
 
-    A line that is not whole, as a killed writer or a full disk leaves it, is passed over.
+    Attributes:
+        file: Name of the file.
+        number: From 1.
+        data: The line with its end; without one, it was cut short or is being written.
+        growing: Whether the file was being written.
     """
+
+    file: str
+    number: int
+    data: bytes
+    growing: bool
+
+
+def read_lines(directory: Path) -> Iterator[LogLine]:
+    """The lines of all files, closed or not, file by file in the order of their opening."""
     for path in _files(directory):
         try:
             file = path.open("rb")
         except FileNotFoundError:  # closed under our eyes: it has another name now
-            closed = path.with_suffix("")
-            if not closed.is_file():
+            path = path.with_suffix("")
+            if not path.is_file():
                 continue
-            file = closed.open("rb")
+            file = path.open("rb")
+        growing = path.name.endswith(_OPEN)
         with file:
-            yield from filter(None, map(_parse, file))
+            for number, data in enumerate(file, start=1):
+                yield LogLine(path.name, number, data, growing)
+
+
+def read_log(directory: Path) -> Iterator[dict[str, Any]]:
+    """The records of all lines of `read_lines`.
+
+    A line that is not whole, as a killed writer or a full disk leaves it, is passed over.
+    """
+    yield from filter(None, (_parse(line.data) for line in read_lines(directory)))
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -6,31 +6,15 @@ import contextlib
 import hashlib
 import hmac
 import os
-import re
 import secrets
-import unicodedata
 from pathlib import Path
 
 from mmr.errors import ServingError
+from mmr.release.query_words import normalise_query
 from serving.live.settings import QueryText
 
-_MAX_CHARACTERS = 200
 _SALT_BYTES = 32
-_ADDRESS = re.compile(r"\S*@\S*")
-_LONG_NUMBER = re.compile(r"\+?\d(?:[\s().-]{0,3}\d){8,}")  # telephone, card, account
-
-
-def normalise_query(text: str) -> str:
-    """Lower case, one space between words, no control characters; addresses and numbers masked.
-
-    `<address>` stands for what holds an `@`, `<number>` for nine digits or more, spaces
-    and dashes between them included. What is left is
-    cut to 200 characters.
-    """
-    plain = unicodedata.normalize("NFKC", text)
-    printable = "".join(char if char.isprintable() else " " for char in plain)
-    masked = _LONG_NUMBER.sub("<number>", _ADDRESS.sub("<address>", printable))
-    return " ".join(masked.casefold().split())[:_MAX_CHARACTERS]
+_HASH_DIGITS = 32
 
 
 class QueryRecorder:
@@ -44,13 +28,24 @@ class QueryRecorder:
     def __init__(self, kind: QueryText, salt: bytes) -> None:
         self._kind, self._salt = kind, salt
 
+    @property
+    def hides(self) -> bool:
+        """Whether a log must not tell what was asked."""
+        return self._kind is QueryText.HASH
+
     def field(self, text: str) -> dict[str, str]:
         """`{"query": …}` or `{"query_hash": …}`, 32 hexadecimal digits."""
-        query = normalise_query(text)
-        if self._kind is QueryText.TEXT:
-            return {"query": query}
-        digest = hmac.new(self._salt, query.encode(), hashlib.sha256).hexdigest()
-        return {"query_hash": digest[:32]}
+        if self.hides:
+            return {"query_hash": self._digest(text)[:_HASH_DIGITS]}
+        return {"query": normalise_query(text)}
+
+    def choose(self, text: str, among: int) -> int:
+        """A number below `among`, always the same for one query; its hash does not tell it."""
+        return int(self._digest(text)[_HASH_DIGITS:], 16) % among
+
+    def _digest(self, text: str) -> str:
+        query = normalise_query(text).encode()
+        return hmac.new(self._salt, query, hashlib.sha256).hexdigest()
 
 
 def read_salt(directory: Path) -> bytes:

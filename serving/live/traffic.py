@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from mmr.release.query_profile import QueryPlacer
+from mmr.release.query_words import normalise_query
 from serving.live.canary import Canary, falls_to_candidate
 from serving.live.candidate import AskCandidate
 from serving.live.places import LivePlaces
-from serving.live.query_log import QueryLog, Route
-from serving.live.query_text import normalise_query
+from serving.live.query_log import QueryLog, Route, Served
 from serving.live.recorder import Recorder
 from serving.live.settings import Trial
 from serving.live.shadow import Shadow
@@ -44,6 +45,11 @@ class Traffic(Protocol):
     ) -> None:
         """Told of each answer that the model gave by itself."""
 
+    def failed(
+        self, question: Question, options: RequestOptions, error: Exception, milliseconds: float
+    ) -> None:
+        """Told of each request that the model could not answer; a refused one is none."""
+
     def close(self) -> None:
         """Ends the threads."""
 
@@ -56,6 +62,11 @@ class NoTraffic:
 
     def answered(
         self, question: Question, options: RequestOptions, answer: Answer, milliseconds: float
+    ) -> None:
+        pass
+
+    def failed(
+        self, question: Question, options: RequestOptions, error: Exception, milliseconds: float
     ) -> None:
         pass
 
@@ -72,6 +83,7 @@ class LiveTraffic:
         answer: Answers by this release, from any thread.
         ask: Reaches the candidate.
         warn: For the server's log.
+        placer: What this release remembers of its training queries.
     """
 
     def __init__(
@@ -82,9 +94,10 @@ class LiveTraffic:
         answer: Callable[[Question], Answer],
         ask: AskCandidate,
         warn: Warn,
+        placer: QueryPlacer | None = None,
     ) -> None:
         places = LivePlaces(serving)
-        self._release_id, self._answer, self._warn = release_id, answer, warn
+        self._release_id, self._answer, self._placer = release_id, answer, placer
         self._switches = Switches(places, release_id=release_id, warn=warn)
         self._recorder = Recorder(places, self._switches, warn)
         self._query_log = QueryLog(places, self._switches, self._recorder)
@@ -117,7 +130,7 @@ class LiveTraffic:
     ) -> None:
         if answer is not None:
             reply.send(answer, trial.release_id)
-            self._log(question, answer, trial.release_id, milliseconds, Route.CANARY)
+            self._log(question, answer, milliseconds, Route.CANARY, release_id=trial.release_id)
             return
         try:
             answer = self._answer(question)
@@ -125,9 +138,10 @@ class LiveTraffic:
             Exception
         ) as error:  # as when Triton catches it: the sender is told, all else goes on
             reply.fail(f"{type(error).__name__}: {error}")
+            self._log(question, error, milliseconds, Route.FALLBACK)
             return
         reply.send(answer, self._release_id)
-        self._log(question, answer, self._release_id, milliseconds, Route.FALLBACK)
+        self._log(question, answer, milliseconds, Route.FALLBACK)
 
     def answered(
         self, question: Question, options: RequestOptions, answer: Answer, milliseconds: float
@@ -135,28 +149,37 @@ class LiveTraffic:
         """Logs the request, and may send it to the candidate too."""
         if options.probe or question.texts == [WARM_UP_TEXT]:
             return
-        self._log(question, answer, self._release_id, milliseconds, Route.LIVE)
+        self._log(question, answer, milliseconds, Route.LIVE)
         trial = self._switches.now.trial
         if trial is not None and trial.shadow_share > 0:
             self._shadow.put(question, answer, trial=trial, live_ms=milliseconds)
 
+    def failed(
+        self, question: Question, options: RequestOptions, error: Exception, milliseconds: float
+    ) -> None:
+        """Logs the request as one without an answer."""
+        if not options.probe and question.texts != [WARM_UP_TEXT]:
+            self._log(question, error, milliseconds, Route.LIVE)
+
     def _log(
         self,
         question: Question,
-        answer: Answer,
-        release_id: str,
+        outcome: Answer | Exception,
         milliseconds: float,
         route: Route,
+        *,
+        release_id: str | None = None,
     ) -> None:
-        results = answer.scores.shape[1]
+        """Of another release it is not known which words are new."""
         self._query_log.add(
-            question.texts,
-            k=question.k,
-            top_scores=answer.scores[:, 0].tolist() if results else [],
-            results=results,
-            release_id=release_id,
-            milliseconds=milliseconds,
-            route=route,
+            question,
+            outcome,
+            Served(
+                release_id or self._release_id,
+                route,
+                milliseconds,
+                self._placer if release_id is None else None,
+            ),
         )
 
     def close(self) -> None:

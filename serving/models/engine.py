@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mmr.indexing import ProductIndex
 from mmr.release.query_encoder import OnnxQueryEncoder
+from mmr.release.query_profile import QUERY_PROFILE, BinArray, QueryPlacer, QueryProfile
 from mmr.types import Float32Array
 from serving.models.served_release import ServedRelease
 
@@ -36,11 +37,14 @@ class Answer:
         product_ids: `(queries, k)`, UTF-8 bytes.
         scores: `(queries, k)`, cosine similarity.
         titles: `(queries, k)`, UTF-8 bytes.
+        bins: `(queries, axes)`, where the queries lie among the release's training queries; None
+            where that is not known.
     """
 
     product_ids: NDArray[np.object_]
     scores: Float32Array
     titles: NDArray[np.object_]
+    bins: BinArray | None = None
 
 
 class EncodingEngine:
@@ -70,11 +74,20 @@ class EncodingEngine:
 
 
 class SearchEngine:
-    """The query encoder and the index of one release."""
+    """The query encoder and the index of one release.
 
-    def __init__(self, encoding: EncodingEngine, index: ProductIndex) -> None:
+    Args:
+        encoding: The query encoder.
+        index: The index that belongs to it.
+        placer: What the release remembers of its training queries; None for older releases.
+    """
+
+    def __init__(
+        self, encoding: EncodingEngine, index: ProductIndex, placer: QueryPlacer | None = None
+    ) -> None:
         self._encoding = encoding
         self._index = index
+        self.placer = placer
         self._product_ids = _as_bytes(index.product_ids)
         self._titles = _as_bytes(index.titles)
         self.release_id = encoding.release_id
@@ -87,7 +100,7 @@ class SearchEngine:
             CorruptArtifactError: A file is missing or damaged.
             IndexMismatchError: Encoder and index do not belong together.
         """
-        served = ServedRelease.open(directory, parts=("query_encoder", "index"))
+        served = ServedRelease.open(directory, parts=("query_encoder", "index", QUERY_PROFILE))
         encoder = served.open_encoder(threads=threads)
         index = ProductIndex.open(
             directory / "index",
@@ -95,7 +108,12 @@ class SearchEngine:
             verify=False,  # every hash was checked two lines above
             threads=threads,
         )
-        engine = cls(EncodingEngine(encoder, served.manifest.release_id), index)
+        profile = QueryProfile.read(directory, encoder_fingerprint=encoder.fingerprint)
+        engine = cls(
+            EncodingEngine(encoder, served.manifest.release_id),
+            index,
+            QueryPlacer(profile) if profile else None,
+        )
         for _ in range(_WARM_UP_ROUNDS):
             engine.answer([Question(list(_WARM_UP_QUERIES), k=10)])
         return engine
@@ -104,6 +122,7 @@ class SearchEngine:
         """Answers several requests with one pass through the encoder and one through the index."""
         vectors = self._encoding.encode([text for question in questions for text in question.texts])
         rows, scores = self._index.search(vectors, max(question.k for question in questions))
+        bins = self.placer.bins(vectors) if self.placer else None
         answers, start = [], 0
         for question in questions:
             end = start + len(question.texts)
@@ -113,6 +132,7 @@ class SearchEngine:
                     product_ids=self._product_ids[found],
                     scores=np.ascontiguousarray(scores[start:end, : question.k]),
                     titles=self._titles[found],
+                    bins=None if bins is None else bins[start:end],
                 )
             )
             start = end

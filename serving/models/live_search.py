@@ -33,6 +33,7 @@ def live_traffic(home: Path, engine: SearchEngine) -> Traffic:
         release_id=engine.release_id,
         answer=lambda question: engine.answer([question])[0],
         ask=ask_candidate,
+        placer=engine.placer,
         warn=pb_utils.Logger.log_warn,
     )
 

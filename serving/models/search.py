@@ -64,7 +64,13 @@ class TritonPythonModel:
             if not self._traffic.divert(question, wishes, partial(Sender, request, _outputs)):
                 mine[number] = question, wishes
         if mine:
-            answers = self._engine.answer([question for question, _ in mine.values()])
+            try:
+                answers = self._engine.answer([question for question, _ in mine.values()])
+            except Exception as error:  # Triton tells the senders; here it is only counted
+                milliseconds = 1000 * (time.perf_counter() - began)
+                for question, wishes in mine.values():
+                    self._traffic.failed(question, wishes, error, milliseconds)
+                raise
             milliseconds = 1000 * (time.perf_counter() - began)
             for (number, (question, wishes)), answer in zip(mine.items(), answers, strict=True):
                 responses[number] = response(

@@ -19,6 +19,7 @@ from mmr.config.index import IndexConfig
 from mmr.errors import ServingError
 from mmr.hashing import sha256_directory
 from mmr.indexing import ProductIndex, build_product_index
+from mmr.monitoring.reference import fit_profile
 from mmr.release.bundle import GoldenQuery, seal, write_golden_queries
 from mmr.release.query_encoder import OnnxQueryEncoder
 from mmr.tracking import InMemoryTracking
@@ -33,6 +34,7 @@ COLOURS = ("white", "black", "red", "green", "blue", "oak", "grey", "yellow")
 TYPES = ("wardrobe", "table", "chair", "lamp", "sofa", "shelf", "bed", "desk")
 TITLES = [f"{colour} {kind}" for kind in TYPES for colour in COLOURS]
 GOLDEN_TEXTS = TITLES[::7]
+TRAINING_QUERIES = [f"{title} {other}" for title in TITLES for other in COLOURS]
 MakeRelease = Callable[..., Path]
 
 
@@ -64,6 +66,11 @@ def make_release(tmp_path_factory: pytest.TempPathFactory) -> MakeRelease:
             _write_golden(golden, encoder, scratch / "index", seed)
         release = root / f"release-{len(list(root.iterdir()))}"
         _copy(scratch / "query_encoder", release / "query_encoder")
+        profile = fit_profile(
+            TRAINING_QUERIES, encoder.encode, encoder_fingerprint=encoder.fingerprint
+        )
+        assert profile is not None
+        profile.write(release)
         _copy(scratch / "index", release / "index")
         (release / "golden.json").write_bytes(golden.read_bytes())
         manifest = seal(

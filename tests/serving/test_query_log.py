@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from mmr.errors import ServingError
+from mmr.release.query_encoder import OnnxQueryEncoder
+from mmr.release.query_profile import QueryPlacer, QueryProfile
 from mmr.workspace import Workspace
 from serving.client import SearchClient
 from serving.live.jsonl_log import read_log
@@ -16,6 +18,11 @@ from serving.live.settings import QueryLogSettings, QueryText
 from serving.process import RunningServer
 
 Served = tuple[Workspace, RunningServer]
+TITLES = [
+    f"{colour} {kind}"
+    for colour in ("white", "black", "red", "green", "blue")
+    for kind in ("table", "chair", "lamp", "sofa", "desk")
+]
 
 
 @pytest.fixture
@@ -65,19 +72,34 @@ def test_each_query_answered_is_a_record(
     ]
     first = records[0]
     assert list(first) == [
-        "time",
-        "release_id",
-        "route",
-        "query",
-        "k",
-        "results",
-        "top_score",
-        "latency_ms",
+        *("time", "release_id", "route", "query", "k"),
+        *("results", "top_score", "bins", "shown", "error"),
+        *("latency_ms", "share", "words", "new_words"),
     ]
     assert (first["release_id"], first["route"]) == (release_a.name, "live")
     assert (first["k"], first["results"]) == (3, 3)
     assert first["top_score"] == pytest.approx(answer.hits[0].score, abs=1e-5)
     assert 0 < first["latency_ms"] < 10_000
+    assert first["shown"] == [hit.product_id for hit in answer.hits]
+    assert (first["words"], first["new_words"], first["share"]) == (3, 1, 1.0)
+    assert first["error"] is None
+    assert first["bins"] == _placed(release_a, "Blue  Lamp first")
+
+
+def _placed(release: Path, text: str) -> list[int]:
+    """Where a query lies among the training queries, without the server."""
+    encoder = OnnxQueryEncoder(release / "query_encoder")
+    profile = QueryProfile.read(release, encoder_fingerprint=encoder.fingerprint)
+    assert profile is not None
+    return QueryPlacer(profile).bins(encoder.encode([text]))[0].tolist()
+
+
+def test_first_page_alone_is_on_record(served: Served, client: SearchClient) -> None:
+    answer = client.search("a long list", 40)
+
+    (record,) = logged(served, holding="a long list")
+    assert record["results"] == 40
+    assert record["shown"] == [hit.product_id for hit in answer.hits[:10]]
 
 
 def test_probes_refusals_golden_queries_and_warm_ups_are_not_in_it(
@@ -105,6 +127,28 @@ def test_hashed_log_holds_no_word_of_the_query(
     assert len({record["query_hash"] for record in records}) == 1
     assert not any("query" in record for record in records)
     assert not logged(served, holding="unmistakable", at_least=0)
+
+
+def test_hashed_log_tells_too_little_to_find_the_query_by_asking(
+    served: Served, client: SearchClient, settle: Callable[..., None], release_a: Path
+) -> None:
+    settle(query=QueryText.HASH)
+    for title in TITLES[:24]:
+        client.search(f"{title} hidden", 5)
+        client.search(f"{title} hidden", 5)
+
+    records = [r for r in logged(served, holding="query_hash", at_least=48) if r["words"] == 3]
+    told: dict[str, set[str]] = {}
+    for record in records:
+        assert record["shown"] is None
+        assert record["top_score"] == round(record["top_score"], 2)
+        axes = [axis for axis, place in enumerate(record["bins"]) if place is not None]
+        assert len(axes) == 1  # of 8
+        told.setdefault(record["query_hash"], set()).add(str(record["bins"]))
+    assert len(told) == 24
+    assert all(len(bins) == 1 for bins in told.values())  # asked again, it tells nothing more
+    axes = {bins.index(place) for r in records for bins in [r["bins"]] for place in bins if place}
+    assert len(axes) > 3  # and over many queries each axis is told of
 
 
 def test_share_of_zero_logs_nothing_and_a_half_about_half(

@@ -29,6 +29,7 @@ def test_version_holds_links_to_what_its_model_needs(
     assert sorted(path.name for path in search.iterdir()) == [
         "index",
         "query_encoder",
+        "query_profile",
         "release.json",
     ]
     assert not (encoder / "release/index").exists()

@@ -27,6 +27,7 @@ from mmr.models.retriever import new_text_retriever
 from mmr.models.storage import save_retriever
 from mmr.release.bundle import Release
 from mmr.release.manifest import ReleaseManifest
+from mmr.release.query_profile import QueryProfile
 from mmr.stages.build_index import build_index
 from mmr.stages.catalogue_changes import ChangeReport, compare_catalogues
 from mmr.stages.check_refresh import RefreshVerdict, check_refresh
@@ -404,6 +405,15 @@ def test_refreshed_release_keeps_the_encoder_and_names_its_origin(
         release.index_dir, encoder_fingerprint=release.manifest.encoder_fingerprint
     )
     assert "new-1" in index.product_ids
+    fingerprint = release.manifest.encoder_fingerprint
+    profiles = [
+        QueryProfile.read(path, encoder_fingerprint=fingerprint)
+        for path in (release.path, parent.path)
+    ]
+    assert profiles[0] is not None  # the feed has no queries: what they were like is inherited
+    assert profiles[0].model_copy(update={"scores": None}) == profiles[1].model_copy(
+        update={"scores": None}
+    )
     again = _register(shop, feed, tmp_path, registry)
     assert again.release_id == release.release_id
 

@@ -16,6 +16,7 @@ from mmr.errors import ArtifactError, CorruptArtifactError, IndexMismatchError
 from mmr.indexing import ProductIndex
 from mmr.release.bundle import Release
 from mmr.release.query_encoder import OnnxQueryEncoder
+from mmr.release.query_profile import QueryPlacer, QueryProfile
 from mmr.stages.build_index import build_index
 from mmr.stages.embed_catalogue import embed_catalogue
 from mmr.stages.register_release import ReleaseRecord, register_release
@@ -216,6 +217,27 @@ def test_golden_queries_are_what_the_release_answers(
         rows, scores = index.search(embedding, 10)
         assert [index.product_ids[row] for row in rows[0]] == query.product_ids
         np.testing.assert_allclose(scores[0], query.scores, atol=1e-6)
+
+
+def test_release_remembers_what_its_training_queries_were_like(
+    inputs: Inputs, registry: InMemoryTracking, tmp_path: Path
+) -> None:
+    release = Release.open(inputs.register(tmp_path / "releases", registry).path)
+    fingerprint = release.manifest.encoder_fingerprint
+    profile = QueryProfile.read(release.path, encoder_fingerprint=fingerprint)
+
+    assert "query_profile/profile.json" in release.manifest.files
+    assert profile is not None
+    assert profile.queries == 15  # every other query of 30 is of the split train
+    assert profile.lengths[2] == 15
+    assert profile.scores is None  # 15 validation queries say too little
+    placer = QueryPlacer(profile)
+    assert placer.count_words("red hammock").new == 1
+    train = [f"{colour} {kind}" for colour in COLOURS for kind in TYPES][::2]
+    bins = placer.bins(OnnxQueryEncoder(release.query_encoder_dir).encode(train))
+    for number, axis in enumerate(profile.axes):
+        found = np.bincount(bins[:, number], minlength=len(axis.expected))
+        assert np.abs(found - axis.expected).sum() <= 2
 
 
 def test_registering_the_same_again_is_a_no_op(

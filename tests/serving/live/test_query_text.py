@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmr.errors import ServingError
-from serving.live.query_text import QueryRecorder, normalise_query, read_salt
+from mmr.release.query_words import normalise_query
+from serving.live.query_text import QueryRecorder, read_salt
 from serving.live.settings import QueryText
 
 

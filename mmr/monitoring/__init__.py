@@ -1,0 +1,1 @@
+"""Holds live queries against what a release remembers of its training queries."""
