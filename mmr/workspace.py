@@ -60,6 +60,11 @@ class Workspace:
         return self.path / "serving"
 
     @property
+    def monitor(self) -> Path:
+        """What `mmr monitor` saw last, and which trainings it has started."""
+        return self.path / "monitor"
+
+    @property
     def pipeline_runs(self) -> Path:
         """Pipeline root and step cache of `kfp.local`."""
         return self.path / "pipeline-runs"

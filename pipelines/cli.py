@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines import cli_schedule
+from pipelines import cli_monitor, cli_schedule
 from pipelines.cli_options import (
     CpuOption,
     GpusOption,
@@ -55,6 +55,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_REFRESH_EXAMPLES)(refresh)
     app.command(name="compile", epilog=_COMPILE_EXAMPLES)(compile_pipeline)
     cli_schedule.register(app)
+    cli_monitor.register(app)
 
 
 def run(

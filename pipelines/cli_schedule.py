@@ -10,11 +10,16 @@ import typer
 
 from pipelines.cli_options import (
     CpuOption,
+    ExperimentOption,
     GpusOption,
+    HostOption,
     MemoryOption,
+    NamespaceOption,
     PipelineName,
+    TokenOption,
     VolumeClaimOption,
     VolumePathOption,
+    given_host,
 )
 
 if TYPE_CHECKING:
@@ -94,17 +99,10 @@ def schedule(
     out: Annotated[
         Path | None, typer.Option(help="Directory for the files; default: print them.")
     ] = None,
-    host: Annotated[
-        str | None, typer.Option(envvar="KF_PIPELINES_ENDPOINT", help="Of Kubeflow Pipelines.")
-    ] = None,
-    namespace: Annotated[
-        str | None, typer.Option(help="Of the user, on a Kubeflow with several.")
-    ] = None,
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="KFP_TOKEN", help="Bearer token.", show_default=False),
-    ] = None,
-    experiment: Annotated[str, typer.Option(help="Runs on Kubeflow are listed there.")] = "mmr",
+    host: HostOption = None,
+    namespace: NamespaceOption = None,
+    token: TokenOption = None,
+    experiment: ExperimentOption = "mmr",
     replace: Annotated[
         bool, typer.Option("--replace", help="Replace a schedule of the same name on Kubeflow.")
     ] = False,
@@ -156,7 +154,7 @@ def schedule(
     if dry_run:
         _show(run)
         return
-    server = KubeflowServer(_given(host), namespace, token)
+    server = KubeflowServer(given_host(host), namespace, token)
     run_id = server.submit(run, replace=replace)
     typer.echo(f"{run.name} recurs at {run.cron} (UTC) on {server.host}: {run_id}")
 
@@ -199,14 +197,3 @@ def _show(run: RecurringRun) -> None:
         "parameters": dict(run.parameters),
     }
     typer.echo(json.dumps(shown, indent=2))
-
-
-def _given(host: str | None) -> str:
-    from mmr.errors import ConfigError
-
-    if not host:
-        raise ConfigError(
-            "--to kubeflow needs --host, the address of Kubeflow Pipelines; --dry-run shows what "
-            "would be submitted there."
-        )
-    return host

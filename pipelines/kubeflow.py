@@ -1,4 +1,4 @@
-"""The door to a Kubeflow Pipelines server: makes a pipeline recur there."""
+"""The door to a Kubeflow Pipelines server: starts a pipeline there, or makes it recur."""
 
 from __future__ import annotations
 
@@ -29,22 +29,31 @@ class KubeflowError(MmrError):
 
 
 @dataclass(frozen=True)
-class RecurringRun:
-    """A pipeline with all that it needs to recur.
+class SingleRun:
+    """A pipeline with all that it needs to run once.
 
     Attributes:
-        name: Of the schedule; one of this name exists once in its experiment.
+        name: Of the run, or of the schedule; one schedule of a name exists in an experiment.
         experiment: The runs are listed there.
-        cron: Six fields, seconds first.
         ir_yaml: The compiled pipeline, its Kubernetes document included.
         parameters: Of the pipeline.
     """
 
     name: str
     experiment: str
-    cron: str
     ir_yaml: str
     parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RecurringRun(SingleRun):
+    """The same, to recur.
+
+    Attributes:
+        cron: Six fields, seconds first.
+    """
+
+    cron: str
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class KubeflowServer:
             KubeflowError: The server is not reachable, refused, or has such a schedule already.
         """
         self._check_reachable()
-        with self._translated(), tempfile.TemporaryDirectory() as directory:
+        with self._translated(), _package(run) as package:
             client = self._client()
             experiment = client.create_experiment(run.experiment, namespace=self.namespace)
             before = self._named(client, run.name, experiment.experiment_id)
@@ -89,8 +98,6 @@ class KubeflowServer:
                     f"{self.host} runs a schedule {run.name!r} already ({', '.join(before)}). "
                     "Give --replace, or another --name."
                 )
-            package = Path(directory) / "pipeline.yaml"
-            package.write_text(run.ir_yaml, encoding="utf-8")
             made = client.create_recurring_run(
                 experiment_id=experiment.experiment_id,
                 job_name=run.name,
@@ -104,6 +111,28 @@ class KubeflowServer:
             for recurring_run_id in before:
                 client.delete_recurring_run(recurring_run_id)
         return str(made.recurring_run_id)
+
+    def start(self, run: SingleRun) -> str:
+        """Runs a pipeline once, no step cached.
+
+        Returns:
+            The id of the run.
+
+        Raises:
+            KubeflowError: The server is not reachable, or refused.
+        """
+        self._check_reachable()
+        with self._translated(), _package(run) as package:
+            client = self._client()
+            experiment = client.create_experiment(run.experiment, namespace=self.namespace)
+            made = client.run_pipeline(
+                experiment_id=experiment.experiment_id,
+                job_name=run.name,
+                params=dict(run.parameters),
+                pipeline_package_path=str(package),
+                enable_caching=False,  # its key would not see that the feed has changed
+            )
+        return str(made.run_id)
 
     def _client(self) -> kfp.Client:
         import kfp
@@ -155,7 +184,7 @@ class KubeflowServer:
 
     def _refused(self, status: int | None, reason: str) -> KubeflowError:
         return KubeflowError(
-            f"{self.host} refused the schedule with status {status}: {reason}. Check the token "
+            f"{self.host} refused the submission with status {status}: {reason}. Check the token "
             "(KFP_TOKEN), the namespace, and that the address is that of Kubeflow Pipelines 2."
         )
 
@@ -165,6 +194,14 @@ class KubeflowServer:
             "address; from outside the cluster forward a port first: `kubectl port-forward -n "
             "kubeflow svc/ml-pipeline-ui 8080:80`."
         )
+
+
+@contextlib.contextmanager
+def _package(run: SingleRun) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as directory:
+        package = Path(directory) / "pipeline.yaml"
+        package.write_text(run.ir_yaml, encoding="utf-8")
+        yield package
 
 
 def _reason(error: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a user wants to recur, as a recurring run of Kubeflow or a command of this machine."""
+"""What a user wants to run or recur, as a run of Kubeflow or a command of this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmr.errors import ConfigError
 from mmr.workspace import Workspace
 from pipelines.compilation import build_pipeline, compile_ir
 from pipelines.cron import CronSchedule
-from pipelines.kubeflow import RecurringRun
+from pipelines.kubeflow import RecurringRun, SingleRun
 from pipelines.resources import Resources, Volume
 from pipelines.submission import SHOWROOM, Source, read_source, refresh_arguments, retrain_arguments
 from pipelines.timetable import ScheduledCommand
@@ -22,16 +22,15 @@ _REVISION = "as found when it runs"  # the step cache, which would compare it, i
 RETRAIN, REFRESH = "retrain", "refresh"
 
 
-@dataclass(frozen=True)
-class ScheduleRequest:
-    """What shall recur.
+@dataclass(frozen=True, kw_only=True)
+class PipelineRequest:
+    """What shall run.
 
     Attributes:
         pipeline: `retrain` or `refresh`.
-        feed: Feed or dataset, read anew each time.
+        feed: Feed or dataset, read when it runs.
         workspace: The workspace, where the pipeline runs.
-        schedule: When.
-        name: Of the schedule; None makes one of pipeline and workspace.
+        name: Of the schedule or run; None makes one of pipeline and workspace.
         preset: Settings of a retrain.
         settings: Limits of a refresh.
         deploy: Whether releases that pass go to Triton.
@@ -41,8 +40,7 @@ class ScheduleRequest:
     pipeline: str
     feed: str
     workspace: Path
-    schedule: CronSchedule
-    name: str | None
+    name: str | None = None
     preset: str
     settings: dict[str, str]
     deploy: bool
@@ -65,13 +63,24 @@ class ScheduleRequest:
         return self.name
 
 
-def recurring_run(
-    request: ScheduleRequest, *, resources: Resources, volume: Volume, experiment: str
-) -> RecurringRun:
-    """A recurring run for a cluster, complete but not submitted.
+@dataclass(frozen=True, kw_only=True)
+class ScheduleRequest(PipelineRequest):
+    """What shall recur.
+
+    Attributes:
+        schedule: When.
+    """
+
+    schedule: CronSchedule
+
+
+def single_run(
+    request: PipelineRequest, *, resources: Resources, volume: Volume, experiment: str
+) -> SingleRun:
+    """A run for a cluster, complete but not submitted.
 
     Args:
-        request: What shall recur; its paths are those inside the cluster.
+        request: What shall run; its paths are those inside the cluster.
         resources: Of the heavy steps, the volume included.
         volume: Where workspace and feed must lie.
         experiment: The runs are listed there.
@@ -88,12 +97,25 @@ def recurring_run(
             "an MLflow server (http://… or https://…): SQLite on a shared volume is not safe."
         )
     pipeline = build_pipeline(request.pipeline, resources)
-    return RecurringRun(
+    return SingleRun(
         name=request.full_name,
         experiment=experiment,
-        cron=request.schedule.as_kubeflow(),
         ir_yaml=compile_ir(pipeline),
         parameters=_parameters(request, str(request.tracking_uri)),
+    )
+
+
+def recurring_run(
+    request: ScheduleRequest, *, resources: Resources, volume: Volume, experiment: str
+) -> RecurringRun:
+    """The same, to recur; see `single_run`."""
+    run = single_run(request, resources=resources, volume=volume, experiment=experiment)
+    return RecurringRun(
+        name=run.name,
+        experiment=run.experiment,
+        ir_yaml=run.ir_yaml,
+        parameters=run.parameters,
+        cron=request.schedule.as_kubeflow(),
     )
 
 
@@ -132,7 +154,7 @@ def scheduled_command(request: ScheduleRequest, *, directory: Path) -> Scheduled
     )
 
 
-def _parameters(request: ScheduleRequest, tracking_uri: str) -> dict[str, str]:
+def _parameters(request: PipelineRequest, tracking_uri: str) -> dict[str, str]:
     source = Source(text=request.feed, revision=_REVISION, name=request.feed)
     workspace = Workspace(request.workspace)
     if request.pipeline == RETRAIN:

@@ -15,6 +15,7 @@ from mmr.config.gate import GateConfig
 from mmr.config.index import IndexConfig
 from mmr.config.licences import LicenceSettings
 from mmr.config.model import ModelSettings
+from mmr.config.monitor import MonitorConfig
 from mmr.config.training import (
     AlignStage,
     AlignStageSettings,
@@ -133,6 +134,17 @@ def load_gate_policy(path: Path) -> GateConfig:
     if not path.is_file():
         raise ConfigError(f"{path} is not a file. Give a YAML file with the gate's policy.")
     return _parse(_read(path), str(path), GateConfig)
+
+
+def load_monitor_settings(path: Path) -> MonitorConfig:
+    """Reads the limits of `mmr monitor`: the fields of `MonitorConfig`, nothing else.
+
+    Raises:
+        ConfigError: There is no such file, or a field is unknown or out of range.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path} is not a file. Give a YAML file with the limits.")
+    return _parse(_read(path), str(path), MonitorConfig)
 
 
 _Parsed = TypeVar("_Parsed", bound=Settings)

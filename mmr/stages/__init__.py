@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mmr.stages.find_champion import find_champion
     from mmr.stages.finetune_vision import finetune_vision
     from mmr.stages.import_data import import_data
+    from mmr.stages.monitor import monitor
     from mmr.stages.prepare import prepare
     from mmr.stages.register_release import register_release
     from mmr.stages.showroom import render_showroom
@@ -45,6 +46,7 @@ __all__ = [
     "find_champion",
     "finetune_vision",
     "import_data",
+    "monitor",
     "prepare",
     "register_release",
     "render_showroom",
