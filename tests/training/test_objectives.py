@@ -29,8 +29,14 @@ from mmr.config.training import (
 from mmr.training.end_to_end_objective import EndToEndObjective
 from mmr.training.fusion_objective import FusionObjective
 from mmr.training.hard_negatives import LAG
-from mmr.training.losses import distillation_loss
-from mmr.training.objectives import AlignObjective, TextOnlyObjective, VisionObjective
+from mmr.training.losses import distillation_loss, pair_contrastive_loss
+from mmr.training.objectives import (
+    AlignObjective,
+    TextOnlyObjective,
+    VisionObjective,
+    photographs,
+    same_text,
+)
 from mmr.training.query_objective import QueryObjective
 from mmr.training.scale import LearntScale
 from mmr.training.scorers import EmbeddingScorer
@@ -376,3 +382,20 @@ def test_images_in_parts_give_the_loss_and_gradients_of_one_pass(
     assert whole.keys() == parts.keys()
     for name, gradient in whole.items():
         torch.testing.assert_close(gradient, parts[name], rtol=1e-3, atol=1e-6)
+
+
+def test_the_kept_loss_of_stage_a_counts_by_its_weight(tiny_shop: Any) -> None:
+    def objective(weight: float) -> AlignObjective:
+        stage = AlignStage(batch=BATCH, domain_weight=weight, augment=False)
+        settings = AlignStageSettings(model=tiny_shop.model, stage=stage)
+        return AlignObjective(tiny_shop.retriever.eval(), tiny_shop.inputs, settings)
+
+    without, half, whole = (loss_at(objective(weight)).item() for weight in (0.0, 0.5, 1.0))
+
+    batch = objective(0.0).batch(0)
+    text = tiny_shop.retriever.text_head(tiny_shop.inputs.text.products(batch.products))
+    image = tiny_shop.retriever.image_embedding(photographs(batch))
+    same = same_text(tiny_shop.inputs.catalogue, batch.products, text.device)
+    domain = pair_contrastive_loss(image, text, same, scale=objective(0.0).scale()).item()
+    assert half - without == pytest.approx(domain / 2, rel=1e-3)
+    assert whole - without == pytest.approx(domain, rel=1e-3)
