@@ -94,6 +94,7 @@ def explain_command(
 def _released_model(
     workspace: Workspace, name: str, tracking_uri: str | None
 ) -> tuple[Path, str | None]:
+    from mmr.release.bundle import PRODUCT_ENCODER
     from mmr.release.lookup import find_release
     from mmr.tracking import open_tracking
 
@@ -102,6 +103,7 @@ def _released_model(
         name,
         resolve=lambda alias: open_tracking(tracking_uri or workspace.tracking_uri).resolve(alias),
     )
+    release.verify(PRODUCT_ENCODER)
     return release.model_dir, release.manifest.dataset_hash
 
 

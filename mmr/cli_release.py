@@ -119,11 +119,10 @@ def verify_command(
 
     A file that differs, is missing or is extra is named, and the exit status is 1.
     """
-    from mmr.indexing import check_pair
+    from mmr.stages.whole_release import check_whole
 
     release = _find(_open_workspace(workspace), name, tracking_uri)
-    release.verify()
-    check_pair(release.index_dir, encoder_fingerprint=release.manifest.encoder_fingerprint)
+    check_whole(release)
     typer.echo(f"Release {release.release_id} is whole: {len(release.manifest.files)} files.")
 
 

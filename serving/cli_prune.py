@@ -8,12 +8,13 @@ from serving.cli_options import (
     DEFAULT_WORKSPACE,
     TrackingOption,
     WorkspaceOption,
-    find,
     open_registry,
 )
 
 if TYPE_CHECKING:
     from mmr.release.prune import PrunePlan
+    from mmr.tracking import Registry
+    from mmr.workspace import Workspace
 
 _PRUNE_EXAMPLES = """
 Examples:
@@ -42,9 +43,9 @@ def prune(
 ) -> None:
     """Remove old releases from disk.
 
-    A release that an alias names, or that serves or is kept loaded, always stays, and does not
-    count. The registry remembers the others as deleted. With --release, one that may not be
-    removed is an error.
+    The newest stay, and so does every release that an alias names, that serves, that is kept
+    loaded or on trial, however old it is. The registry remembers the others as deleted. With
+    --release, one that may not be removed is an error.
     """
     from mmr.errors import ConfigError
     from mmr.release.prune import delete_release, plan_prune
@@ -55,7 +56,7 @@ def prune(
         raise ConfigError("Give either --keep N or --release ID: what shall be removed?")
     place, registry = open_registry(workspace, tracking_uri)
     if release is not None:
-        wanted = [find(place, registry, release).release_id]
+        wanted = [_named(release, place, registry)]
     else:
         plan = plan_prune(place.releases, registry, keep=keep or 1, in_use=in_use(place))
         _show_plan(plan)
@@ -68,6 +69,13 @@ def prune(
         for release_id in wanted:
             delete_release(place.releases, registry, release_id, in_use=in_use(place))
             typer.echo(f"Release {release_id} removed.")
+
+
+def _named(release: str, place: "Workspace", registry: "Registry") -> str:
+    """The id of the release that is meant; a damaged one, which cannot be opened, has one too."""
+    from mmr.release.lookup import find_directory
+
+    return find_directory(place.releases, release, resolve=registry.resolve).resolve().name
 
 
 def _show_plan(plan: "PrunePlan") -> None:

@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 from mmr.atomic import fsync_path, write_json
 from mmr.errors import ArtifactError, CorruptArtifactError
 from mmr.hashing import files_below, sha256_file
@@ -54,6 +56,7 @@ SAFE_SUFFIXES = frozenset(
     )
 )
 _MAX_GOLDEN_BYTES = 64 << 20
+_MAX_SETTINGS_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,9 @@ class GoldenQuery:
     embedding: list[float]
     product_ids: list[str]
     scores: list[float]
+
+
+_GOLDEN_QUERIES = TypeAdapter(list[GoldenQuery])
 
 
 class Release:
@@ -116,8 +122,11 @@ class Release:
         """The model directory that the release was exported from."""
         return self.path / PRODUCT_ENCODER
 
-    def verify(self) -> None:
-        """Compares every file with the manifest.
+    def verify(self, *parts: str) -> None:
+        """Compares files with the manifest; to be done before anything parses them.
+
+        Args:
+            parts: Folders and files directly below the release, such as `INDEX`; all when none.
 
         Raises:
             CorruptArtifactError: A file differs, is missing, or is extra; each is named.
@@ -126,8 +135,11 @@ class Release:
             name: path
             for path in files_below(self.path)
             if (name := path.relative_to(self.path).as_posix()) != MANIFEST_FILE
+            and _is_in(name, parts)
         }
-        recorded = self.manifest.files
+        recorded = {
+            name: digest for name, digest in self.manifest.files.items() if _is_in(name, parts)
+        }
         problems = [f"{name} is missing" for name in sorted(recorded.keys() - found.keys())]
         problems += [f"{name} is extra" for name in sorted(found.keys() - recorded.keys())]
         problems += [
@@ -141,6 +153,25 @@ class Release:
                 "Do not serve it; restore the directory from a copy, or register the release again."
             )
 
+    def settings(self) -> dict[str, Any]:
+        """All settings of the run that made it.
+
+        Raises:
+            CorruptArtifactError: `settings.json` is missing or cannot be read.
+        """
+        path = self.path / SETTINGS
+        try:
+            if path.stat().st_size > _MAX_SETTINGS_BYTES:
+                raise ValueError(f"larger than {_MAX_SETTINGS_BYTES} bytes")
+            settings = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(settings, dict):
+                raise ValueError("not a JSON object")
+        except (OSError, ValueError) as error:
+            raise CorruptArtifactError(
+                f"{path} cannot be read ({error}). Restore the release from a copy."
+            ) from error
+        return settings
+
     def golden_queries(self) -> list[GoldenQuery]:
         """The queries that a deployment is verified with.
 
@@ -152,11 +183,18 @@ class Release:
             if path.stat().st_size > _MAX_GOLDEN_BYTES:
                 raise ValueError(f"larger than {_MAX_GOLDEN_BYTES} bytes")
             record = json.loads(path.read_text(encoding="utf-8"))
-            return [GoldenQuery(**query) for query in record["queries"]]
+            queries = _GOLDEN_QUERIES.validate_python(record["queries"])
+            if not queries or any(len(q.product_ids) != len(q.scores) for q in queries):
+                raise ValueError("no queries, or not one score for each product")
+            return queries
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptArtifactError(
                 f"{path} cannot be read ({error!r}). Restore the release from a copy."
             ) from error
+
+
+def _is_in(name: str, parts: tuple[str, ...]) -> bool:
+    return not parts or name.split("/")[0] in parts
 
 
 def write_golden_queries(path: Path, queries: list[GoldenQuery]) -> None:

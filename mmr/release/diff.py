@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmr.config.flat import flat_settings
-from mmr.errors import CorruptArtifactError
-from mmr.release.bundle import SETTINGS, Release
+from mmr.release.bundle import EVIDENCE, SETTINGS, Release
 from mmr.release.evidence import CANDIDATE, CHAMPION, GateEvidence
 
 if TYPE_CHECKING:
@@ -81,8 +80,11 @@ def compare_releases(first: Release, second: Release, *, queries: int) -> Releas
         queries: How many of the queries that changed most are listed.
 
     Raises:
-        CorruptArtifactError: Settings or evidence of one cannot be read.
+        CorruptArtifactError: Settings or evidence of one differ from their hashes or cannot be
+                read.
     """
+    for release in (first, second):
+        release.verify(EVIDENCE, SETTINGS)
     one, two = GateEvidence.of(first), GateEvidence.of(second)
     metric = two.primary_metric
     basis, (before, first_key), (after, second_key) = _sides(first, second, one, two)
@@ -159,17 +161,8 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str,
 
 
 def _settings(release: Release) -> dict[str, Any]:
-    import json
-
-    path = release.path / SETTINGS
-    if not path.is_file():
-        return {}
-    try:
-        return flat_settings(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, AttributeError) as error:
-        raise CorruptArtifactError(
-            f"{path} cannot be read ({error}). Restore the release from a copy."
-        ) from error
+    recorded = (release.path / SETTINGS).is_file()
+    return flat_settings(release.settings()) if recorded else {}
 
 
 def _origin(release: Release) -> dict[str, Any]:

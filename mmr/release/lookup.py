@@ -12,7 +12,12 @@ from mmr.tracking.protocols import CANDIDATE, CHAMPION, PREVIOUS
 
 
 def find_release(releases: Path, name: str, *, resolve: Callable[[str], str | None]) -> Release:
-    """Opens the release that a name means.
+    """Opens the release that a name means; arguments and errors are those of `find_directory`."""
+    return Release.open(find_directory(releases, name, resolve=resolve))
+
+
+def find_directory(releases: Path, name: str, *, resolve: Callable[[str], str | None]) -> Path:
+    """Finds the directory of the release that a name means; it may hold a damaged one.
 
     Args:
         releases: Where releases lie, each in a directory of its id.
@@ -23,7 +28,7 @@ def find_release(releases: Path, name: str, *, resolve: Callable[[str], str | No
         ArtifactError: No release is meant, or several are.
     """
     if (Path(name) / MANIFEST_FILE).is_file():
-        return Release.open(Path(name))
+        return Path(name)
     wanted: str | None = name
     if name in (CHAMPION, PREVIOUS, CANDIDATE):
         wanted = resolve(name)
@@ -32,7 +37,7 @@ def find_release(releases: Path, name: str, *, resolve: Callable[[str], str | No
     present = sorted(path.name for path in releases.glob("[!.]*") if path.is_dir())
     found = [release_id for release_id in present if wanted and release_id.startswith(wanted)]
     if len(found) == 1:
-        return Release.open(releases / found[0])
+        return releases / found[0]
     problem = "names several" if found else "is none"
     raise ArtifactError(
         f"{wanted!r} {problem} of the releases in {releases}: "

@@ -39,7 +39,7 @@ def plan_prune(
     Args:
         releases: Where releases lie.
         registry: Knows their age and aliases.
-        keep: How many of the newest stay, whatever else stays.
+        keep: How many of the newest stay; older ones stay only for one of the other reasons.
         in_use: Release ids that serve, each with how.
     """
     present = {path.name: path for path in releases.glob("[!.]*") if path.is_dir()}

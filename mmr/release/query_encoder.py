@@ -19,6 +19,8 @@ from mmr.types import Float32Array, Int64Array
 FORMAT_VERSION = 1
 BATCH_SIZE = 64  # larger batches gain nothing on a CPU
 _MAX_RECORD_BYTES = 1 << 20
+_MAX_TOKENIZER_BYTES = 256 << 20
+_MAX_ONNX_BYTES = 2 << 30  # of any ONNX file that holds its own weights
 
 
 @dataclass(frozen=True)
@@ -134,11 +136,19 @@ def read_encoder_record(directory: Path) -> QueryEncoderRecord:
     return record
 
 
+def _check_size(path: Path, limit: int) -> None:
+    if not path.is_file():
+        raise CorruptArtifactError(f"{path} is missing. Register the release again.")
+    if (size := path.stat().st_size) > limit:
+        raise CorruptArtifactError(
+            f"{path} is {size} bytes, more than the {limit} allowed. Register the release again."
+        )
+
+
 def _open_tokenizer(path: Path, record: QueryEncoderRecord) -> Any:
     from tokenizers import Tokenizer
 
-    if not path.is_file():
-        raise CorruptArtifactError(f"{path} is missing. Register the release again.")
+    _check_size(path, _MAX_TOKENIZER_BYTES)
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # tokenizers raises plain Exception
@@ -153,8 +163,7 @@ def _open_tokenizer(path: Path, record: QueryEncoderRecord) -> Any:
 def _open_session(path: Path, threads: int) -> Any:
     import onnxruntime
 
-    if not path.is_file():
-        raise CorruptArtifactError(f"{path} is missing. Register the release again.")
+    _check_size(path, _MAX_ONNX_BYTES)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

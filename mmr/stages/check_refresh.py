@@ -92,13 +92,14 @@ def check_refresh(
         git_revision: Commit of the code.
 
     Raises:
+        CorruptArtifactError: A file of the champion differs from its recorded hash.
         IndexMismatchError: The index belongs to another encoder than the champion's.
         ArtifactError: A directory is not what it should be.
     """
-    data, release = Dataset(dataset), Release.open(champion)
+    data, release = Dataset(dataset), Release.open(champion, verify="hashes")
     changes = read_report(vectors)
     fingerprint = release.manifest.encoder_fingerprint
-    before = ProductIndex.open(release.index_dir, encoder_fingerprint=fingerprint)
+    before = ProductIndex.open(release.index_dir, encoder_fingerprint=fingerprint, verify=False)
     after = ProductIndex.open(index, encoder_fingerprint=fingerprint)
     scores = _score(data, release, before, after)
     comparisons = _compare(scores, settings) if scores else {}

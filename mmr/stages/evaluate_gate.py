@@ -20,7 +20,7 @@ from mmr.evaluation.evaluate import Evaluation, evaluate_candidate
 from mmr.evaluation.reason import Decision, Reason
 from mmr.evaluation.report import plan_report
 from mmr.evaluation.systems import Task, score_system
-from mmr.release.bundle import Release
+from mmr.release.bundle import EVIDENCE, PRODUCT_ENCODER, Release
 from mmr.stages.gate_measurements import measure_candidate
 from mmr.stages.gate_pages import worst_examples, write_pages
 from mmr.stages.gate_record import (
@@ -198,6 +198,7 @@ class _Field:
 
 def _champion(release: Path) -> Contender:
     opened = Release.open(release)
+    opened.verify(PRODUCT_ENCODER, EVIDENCE)
     return Contender.of("champion", f"champion {opened.release_id}", opened.model_dir)
 
 

@@ -91,7 +91,9 @@ def find_champion(*, releases: Path, registry: Registry, required: bool) -> Cham
             f"The registry names release {release_id} as champion, but {directory} is gone. "
             "Restore it, or use the workspace that holds it."
         )
-    return _champion(directory, _read_settings(Release.open(directory).path / SETTINGS))
+    release = Release.open(directory)
+    release.verify(SETTINGS)
+    return _champion(directory, release.settings())
 
 
 def _champion(directory: Path | None, settings: dict[str, Any]) -> Champion:
@@ -110,13 +112,3 @@ def _champion(directory: Path | None, settings: dict[str, Any]) -> Champion:
             f"The settings of {directory} do not fit this mmr ({error}). Refresh with the mmr that "
             "made the release, or train a new one."
         ) from error
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CorruptArtifactError(
-            f"{path} cannot be read ({error}). Restore the release from a copy."
-        ) from error
-    return settings

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from mmr.atomic import remove_directory
 from mmr.errors import MmrError
-from mmr.indexing import check_pair
 from mmr.progress import progress_bar
 from mmr.release.bundle import Release
+from mmr.stages.whole_release import check_whole
 from mmr.workspace import Workspace
 from serving.doctor.finding import Finding, Level
 
@@ -47,7 +47,7 @@ def check_releases(
 
 def _problem(path: Path, *, hashes: bool) -> Finding | None:
     try:
-        release = Release.open(path, verify="hashes" if hashes else "none")
+        release = Release.open(path)
         if release.release_id != path.name:
             return Finding(
                 _AREA,
@@ -55,7 +55,7 @@ def _problem(path: Path, *, hashes: bool) -> Finding | None:
                 f"{path} holds release {release.release_id}",
                 f"Rename the directory to {release.release_id}.",
             )
-        check_pair(release.index_dir, encoder_fingerprint=release.manifest.encoder_fingerprint)
+        check_whole(release, hashes=hashes)
     except MmrError as error:
         return Finding(
             _AREA,

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmr.errors import ArtifactError, CorruptArtifactError, IndexMismatchError
-from mmr.hashing import sha256_file
+from mmr.errors import ArtifactError, IndexMismatchError
 from mmr.release.bundle import Release
 from mmr.release.manifest import ReleaseManifest
 from mmr.release.query_encoder import OnnxQueryEncoder
@@ -44,13 +43,11 @@ class ServedRelease:
         """Reads the manifest and checks the hash of every file in the given folders.
 
         Raises:
-            CorruptArtifactError: A file is missing or differs from its recorded hash.
+            CorruptArtifactError: A file differs from its recorded hash, is missing, or is extra.
         """
-        manifest = Release.open(directory, verify="none").manifest
-        for name, expected in manifest.files.items():
-            if name.split("/")[0] in parts:
-                _check_file(directory / name, expected)
-        return cls(directory, manifest)
+        release = Release.open(directory)
+        release.verify(*parts)
+        return cls(directory, release.manifest)
 
     def open_encoder(self, *, threads: int) -> OnnxQueryEncoder:
         """Loads the query encoder.
@@ -66,14 +63,3 @@ class ServedRelease:
                 "Register the release again."
             )
         return encoder
-
-
-def _check_file(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise CorruptArtifactError(f"{path} is missing. Deploy the release again.")
-    actual = sha256_file(path)
-    if actual != expected:
-        raise CorruptArtifactError(
-            f"{path} has SHA-256 {actual}, but the release recorded {expected}. "
-            "Deploy the release again, from an undamaged copy."
-        )

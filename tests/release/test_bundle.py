@@ -112,3 +112,39 @@ def test_files_that_could_carry_code_stay_out(name: str, tmp_path: Path) -> None
     (source / name).write_bytes(b"?")
     with pytest.raises(ArtifactError, match=f"{name} may not go into a release"):
         copy_into_release(source, tmp_path / "release")
+
+
+def test_parts_are_compared_alone(build_release: BuildRelease) -> None:
+    path = build_release()
+    tokenizer = path / "query_encoder" / "tokenizer.json"
+    tokenizer.chmod(0o644)
+    tokenizer.write_text("{}")
+    (path / "product_encoder" / "extra.json").write_text("{}")
+    release = Release.open(path)
+    release.verify("golden.json", "index")
+    with pytest.raises(CorruptArtifactError, match=r"query_encoder/tokenizer\.json differs") as one:
+        release.verify("query_encoder")
+    assert "product_encoder" not in str(one.value)
+    with pytest.raises(CorruptArtifactError, match=r"product_encoder/extra\.json is extra"):
+        release.verify("product_encoder", "golden.json")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[]",
+        "{}",
+        '{"queries": []}',
+        '{"queries": [{"text": "lamp"}]}',
+        '{"queries": [{"text": "a", "embedding": ["x"], "product_ids": [], "scores": []}]}',
+        '{"queries": [{"text": "a", "embedding": [1.0], "product_ids": ["p"], "scores": []}]}',
+    ],
+)
+def test_golden_queries_that_prove_nothing_are_refused(
+    content: str, build_release: BuildRelease
+) -> None:
+    path = build_release()
+    (path / "golden.json").chmod(0o644)
+    (path / "golden.json").write_text(content)
+    with pytest.raises(CorruptArtifactError, match=r"golden\.json cannot be read"):
+        Release.open(path).golden_queries()

@@ -160,3 +160,12 @@ def test_damaged_evidence_is_named(build_release: Callable[..., Path]) -> None:
     release = Release.open(build_release())
     with pytest.raises(CorruptArtifactError, match=r"evidence/gate\.json cannot be read"):
         compare_releases(release, release, queries=5)
+
+
+@pytest.mark.parametrize("name", ["evidence/gate.json", "evidence/per_query.parquet"])
+def test_evidence_is_compared_with_its_hash_before_it_is_read(name: str, build: Build) -> None:
+    release = build("a", {"candidate": OLD})
+    (release.path / name).chmod(0o644)
+    (release.path / name).write_bytes(b"{}")
+    with pytest.raises(CorruptArtifactError, match=f"{name} differs from its recorded hash"):
+        compare_releases(release, release, queries=5)

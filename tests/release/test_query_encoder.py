@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,6 +66,18 @@ def test_a_foreign_format_is_refused(encoder_dir: Path, tmp_path: Path) -> None:
 def test_a_damaged_file_is_named(file: str, encoder_dir: Path) -> None:
     (encoder_dir / file).write_bytes(b"\x08garbage")
     with pytest.raises(CorruptArtifactError, match=file.replace(".", r"\.")):
+        OnnxQueryEncoder(encoder_dir)
+
+
+@pytest.mark.parametrize(
+    ("file", "limit"),
+    [("encoder.json", 1 << 20), ("tokenizer.json", 1 << 28), ("encoder.onnx", 1 << 31)],
+)
+def test_a_file_beyond_its_limit_is_refused_unread(
+    file: str, limit: int, encoder_dir: Path
+) -> None:
+    os.truncate(encoder_dir / file, limit + 1)  # sparse: it takes no room
+    with pytest.raises(CorruptArtifactError, match=rf"{file}.*{limit}"):
         OnnxQueryEncoder(encoder_dir)
 
 

@@ -156,6 +156,18 @@ def test_one_release_is_removed_by_name_unless_an_alias_names_it(
     assert [release.is_dir() for release in releases] == [True, False, True]
 
 
+def test_a_release_too_damaged_to_be_opened_can_still_be_removed(
+    run: Run, releases: list[Path], registry: InMemoryTracking
+) -> None:
+    (releases[0] / "release.json").chmod(0o644)
+    (releases[0] / "release.json").write_text("{")
+    (releases[1] / "release.json").unlink()
+    for damaged in releases[:2]:
+        result = run("prune", "--release", damaged.name, "--yes")
+        assert result.exit_code == 0, result.output
+    assert [release.is_dir() for release in releases] == [False, False, True]
+
+
 def test_prune_wants_to_know_what_to_remove(run: Run) -> None:
     assert isinstance(run("prune").exception, ConfigError)
     assert isinstance(run("prune", "--keep", "2", "--release", "a").exception, ConfigError)

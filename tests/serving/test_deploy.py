@@ -182,7 +182,7 @@ def test_file_damaged_after_the_check_fails_the_load(
     server = launcher.status(workspace).server
     assert server is not None
 
-    with pytest.raises(ServingError, match=r"tokenizer\.json has SHA-256"):
+    with pytest.raises(ServingError, match=r"tokenizer\.json differs from its recorded hash"):
         list(launcher.load_models(server, models, timeout_s=30))
 
     repository.remove_models(CANDIDATE_SUFFIX)

@@ -358,6 +358,18 @@ def test_a_damaged_champion_stops_the_gate(tmp_path: Path, dataset: Path) -> Non
     assert not (tmp_path / "gate").exists()
 
 
+def test_a_champion_whose_weights_were_changed_is_not_even_loaded(
+    tmp_path: Path, dataset: Path
+) -> None:
+    champion = write_release(tmp_path / "champion", noise=0.6)
+    changed = next(path for path in (champion / "product_encoder").rglob("*") if path.is_file())
+    changed.chmod(0o644)
+    changed.write_bytes(changed.read_bytes() + b" ")
+    with pytest.raises(CorruptArtifactError, match=f"{changed.name} differs from its recorded"):
+        run(tmp_path, dataset, champion=champion)
+    assert not (tmp_path / "gate").exists()
+
+
 def test_an_index_of_another_encoder_or_dataset_is_refused_with_both_named(
     tmp_path: Path, dataset: Path
 ) -> None:

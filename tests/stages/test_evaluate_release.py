@@ -17,10 +17,17 @@ from typer.testing import CliRunner
 import mmr.cli_evaluate
 from mmr.atomic import write_json
 from mmr.config.index import IndexConfig
-from mmr.errors import ArtifactError, DataContractError, IndexMismatchError, MmrError
+from mmr.errors import (
+    ArtifactError,
+    CorruptArtifactError,
+    DataContractError,
+    IndexMismatchError,
+    MmrError,
+)
 from mmr.indexing import build_product_index
-from mmr.release.bundle import seal
+from mmr.release.bundle import Release, seal
 from mmr.stages.evaluate_release import evaluate_release
+from mmr.stages.whole_release import check_whole
 
 WORDS = ["[PAD]", "[UNK]", "red", "blue", "vase", "lamp"]
 # Products by what they are; the vector of a text is the sum of its words' axes, made unit length.
@@ -226,8 +233,27 @@ def test_a_query_without_relevant_product_is_left_out_and_counted(
 
 def test_a_query_encoder_of_another_release_is_refused(tmp_path: Path) -> None:
     mixed = write_release(tmp_path / "mixed", fingerprint="e" * 64)
-    with pytest.raises(IndexMismatchError, match=r"encoder at hand is e{64}"):
+    with pytest.raises(IndexMismatchError, match=r"built with encoder f{64}.*at hand is e{64}"):
         score(mixed, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "tokenizer.json", "encoder.json"])
+def test_a_tampered_encoder_is_refused_before_it_is_read(name: str, tmp_path: Path) -> None:
+    tampered = write_release(tmp_path / "tampered") / "query_encoder" / name
+    tampered.chmod(0o644)
+    tampered.write_bytes(b"no longer what was released")
+    with pytest.raises(CorruptArtifactError, match=f"query_encoder/{name} differs from its"):
+        score(tampered.parents[1], tmp_path)
+
+
+def test_verification_compares_the_query_encoder_with_the_index_too(
+    release: Path, tmp_path: Path
+) -> None:
+    check_whole(Release.open(release))
+    mixed = Release.open(write_release(tmp_path / "mixed", fingerprint="e" * 64))
+    mixed.verify()
+    with pytest.raises(IndexMismatchError, match=r"encoder f{64}, but holds query encoder e{64}"):
+        check_whole(mixed)
 
 
 def test_a_directory_that_is_no_release_is_refused(tmp_path: Path) -> None:

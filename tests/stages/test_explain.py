@@ -14,7 +14,7 @@ from mmr.config.model import FusionKind
 from mmr.data.dataset import Dataset
 from mmr.data.locate import find_dataset
 from mmr.data.writer import new_dataset
-from mmr.errors import ArtifactError, DataContractError, MmrError
+from mmr.errors import ArtifactError, CorruptArtifactError, DataContractError, MmrError
 from mmr.release.bundle import copy_into_release, seal
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.embedding import ProductTower, embed_products, embed_queries
@@ -221,6 +221,12 @@ def test_the_command_explains_a_release_with_its_own_dataset(
     output = run(*named, "--workspace", str(workspace.path), "--json")
 
     assert json.loads(output)["fusion"] == "bilinear_experts"
+
+    released = workspace.releases / manifest.release_id / "product_encoder" / "training.json"
+    released.chmod(0o644)
+    released.write_text("{")
+    with pytest.raises(CorruptArtifactError, match=r"product_encoder/training\.json differs"):
+        run(*named, "--workspace", str(workspace.path), "--json")
 
 
 def test_the_command_says_when_no_run_prepared_the_dataset(experts: Path, tmp_path: Path) -> None:
