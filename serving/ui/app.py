@@ -119,7 +119,8 @@ def _question(request: Request) -> tuple[str, int]:
     raw = request.query_params.get("q", "").encode("utf-8", "surrogatepass")
     (text,) = read_texts(np.array([[raw]], dtype=np.object_))
     wanted = request.query_params.get("k", str(_SHOWN))
-    if not (wanted.isascii() and wanted.isdigit() and 1 <= int(wanted[:4]) <= DEPTH):
+    digits = wanted.isascii() and wanted.isdigit() and len(wanted) <= len(str(DEPTH))
+    if not (digits and 1 <= int(wanted) <= DEPTH):
         raise RequestError(f"k is {wanted[:20]!r}; it must be a number from 1 to {DEPTH}.")
     return text, int(wanted)
 
