@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from mmr.config.refresh import RefreshConfig
 from mmr.config.run import load_settings
 from mmr.errors import ConfigError
+from mmr.tracking.connection import check_recordable
 from mmr.workspace import Workspace
 from pipelines.compilation import build_pipeline, compile_ir
 from pipelines.cron import CronSchedule
@@ -129,9 +130,10 @@ def scheduled_command(request: ScheduleRequest, *, directory: Path) -> Scheduled
     Raises:
         DataContractError: There is no such feed.
         ArtifactError: A refresh is asked for where no workspace is.
-        ConfigError: A setting is wrong.
+        ConfigError: A setting is wrong, or the address of MLflow holds a password.
     """
     source = read_source(request.feed, judged=request.pipeline == RETRAIN)
+    check_recordable(request.tracking_uri or "")
     workspace = request.workspace.absolute()
     arguments = ["run" if request.pipeline == RETRAIN else "refresh", source.text]
     if request.pipeline == RETRAIN:

@@ -15,6 +15,7 @@ from mmr.data.dataset import Dataset
 from mmr.data.revision import dataset_revision, git_revision
 from mmr.errors import DataContractError
 from mmr.hashing import sha256_directory, sha256_file, sha256_json
+from mmr.tracking.connection import check_recordable
 from mmr.workspace import Workspace
 from serving.settings import ServeSettings
 
@@ -136,6 +137,7 @@ def refresh_arguments(
 def _common_arguments(
     source: Source, workspace: Workspace, tracking_uri: str, *, serve: ServeSettings, deploy: bool
 ) -> dict[str, str]:
+    check_recordable(tracking_uri)
     return {
         "source": source.text,
         "source_revision": source.revision,

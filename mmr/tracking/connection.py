@@ -17,7 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mmr.errors import TrackingError
+from mmr.errors import ConfigError, TrackingError
 
 LOCK_TIMEOUT_S = 15
 _SQLITE = "sqlite:///"
@@ -31,6 +31,7 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+_PASSWORD_PARAMETER = re.compile(r"\b(password|passwd|pwd)=[^&\s]+", re.IGNORECASE)
 _CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store")
 
 
@@ -60,8 +61,23 @@ def database_path(uri: str) -> Path | None:
 
 
 def without_password(uri: str) -> str:
-    """The address as it may be shown and logged."""
-    return re.sub(r"://[^/@]+@", "://***@", uri)
+    """The address, or a message that quotes it, as it may be shown and logged."""
+    hidden = re.sub(r"://[^/\s]+@", "://***@", uri)
+    return _PASSWORD_PARAMETER.sub(r"\1=***", hidden)
+
+
+def check_recordable(uri: str) -> None:
+    """Refuses an address with a password where it would be written down.
+
+    Raises:
+        ConfigError: It holds one.
+    """
+    if re.search(r"://[^/\s:@]*:[^/\s]*@", uri) or _PASSWORD_PARAMETER.search(uri):
+        raise ConfigError(
+            f"{without_password(uri)} holds a password, and a pipeline's parameters are kept on "
+            "disk. Leave it out of the address: MLflow reads MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD, PostgreSQL reads PGUSER and PGPASSWORD or ~/.pgpass."
+        )
 
 
 def check_reachable(uri: str) -> None:

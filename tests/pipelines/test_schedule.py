@@ -168,6 +168,23 @@ def workspace(tmp_path: Path) -> Path:
     return Workspace.open(tmp_path / "my shop", create=True).path
 
 
+@pytest.mark.parametrize("place", ["crontab", "systemd", "kubeflow"])
+def test_address_of_mlflow_with_a_password_is_written_nowhere(
+    place: str, mmr: Run, feed: Path, workspace: Path
+) -> None:
+    cluster = place == "kubeflow"
+    status, out, err = mmr(
+        *("schedule", "refresh", "/mnt/mmr/feed" if cluster else str(feed)),
+        *(CLUSTER if cluster else ("--workspace", str(workspace), "--cron", "0 3 * * *")),
+        *("--to", place, "--tracking-uri", "http://me:hush@mlflow:5000"),
+        *(("--dry-run",) if cluster else ()),
+    )
+
+    assert status == 1
+    assert "http://***@mlflow:5000 holds a password" in err
+    assert "hush" not in out + err
+
+
 def test_line_of_crontab_runs_the_refresh_wherever_cron_starts_it(
     mmr: Run, feed: Path, workspace: Path, tmp_path: Path
 ) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from mmr.errors import TrackingError
+from mmr.errors import ConfigError, TrackingError
 from mmr.tracking import AuditRecord, open_tracking
 from mmr.tracking.audit import append_record, read_records
+from mmr.tracking.connection import check_recordable, without_password
 
 # MLflow 3.17 on SQLAlchemy 2.1
 pytestmark = pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")
@@ -263,3 +264,34 @@ def test_a_held_lock_is_waited_for_and_then_named(
         release.set()
         holder.join()
     assert tracking.resolve("champion") is None
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://user:secret@host:5000",
+        "http://user:s@secret@host",
+        "postgresql+psycopg2://user:secret@host/mlflow",
+        "postgresql+psycopg2://host/mlflow?user=me&password=secret",
+        "http://:secret@host",
+    ],
+)
+def test_a_password_in_an_address_is_never_shown_nor_written_down(uri: str) -> None:
+    assert "secret" not in without_password(uri)
+    assert "secret" not in without_password(f"cannot reach {uri}/api: refused")
+    with pytest.raises(ConfigError, match="holds a password") as caught:
+        check_recordable(uri)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://host:5000",
+        "https://mlflow.example.com/at/home@work",
+        "postgresql+psycopg2://mlflow@host:5432/mlflow",
+        "sqlite:////home/a:b@c/mlflow.db",
+    ],
+)
+def test_an_address_without_a_password_may_be_written_down(uri: str) -> None:
+    check_recordable(uri)
