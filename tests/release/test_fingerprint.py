@@ -1,11 +1,16 @@
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from mmr.config.model import ModelSettings, TextSettings
 from mmr.errors import ArtifactError
+from mmr.models.retriever import new_text_retriever
+from mmr.models.storage import save_retriever
 from mmr.release.fingerprint import encoder_fingerprint
 
 
@@ -86,6 +91,56 @@ def test_pooling_preprocessing_and_dimension_decide(
         part[name] = {**part[name], **value} if isinstance(value, dict) else value
     architecture.write_text(json.dumps(record))
     assert encoder_fingerprint(model) != before
+
+
+def leaves(value: object, place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The place of every setting in a record."""
+    if not isinstance(value, dict):
+        yield place
+    else:
+        for name, inner in value.items():
+            yield from leaves(inner, (*place, name))
+
+
+RECORD = ModelSettings().model_dump(mode="json")
+NAMES = {("text", "backbone"), ("vision", "backbone")}  # what they name is hashed as weights
+
+
+@pytest.mark.parametrize("place", [p for p in leaves(RECORD) if p not in NAMES], ids=".".join)
+def test_every_setting_of_the_model_decides(
+    place: tuple[str, ...], model: Path, architecture: Path
+) -> None:
+    before = encoder_fingerprint(model)
+    record = json.loads(architecture.read_text())
+    part = record["model"]
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] = f"not {part[place[-1]]}"
+    architecture.write_text(json.dumps(record))
+    assert encoder_fingerprint(model) != before
+
+
+def test_one_weight_and_one_word_of_a_real_model_decide(tmp_path: Path) -> None:
+    settings = ModelSettings(dim=8, head_hidden=8)
+    torch.manual_seed(0)
+    retriever = new_text_retriever(settings)
+    (tmp_path / "model").mkdir()
+    save_retriever(retriever, tmp_path / "model", training={})
+    seen = {encoder_fingerprint(tmp_path / "model")}
+
+    weights = tmp_path / "model/encoder/weights.safetensors"
+    tensors = load_file(weights)
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name].view(-1)[0] += 1e-3
+    save_file(tensors, weights)
+    seen.add(encoder_fingerprint(tmp_path / "model"))
+
+    tokenizer = tmp_path / "model/encoder/text/tokenizer.json"
+    record = json.loads(tokenizer.read_text())
+    record["model"]["vocab"]["wardrobe"] = 0
+    tokenizer.write_text(json.dumps(record))
+    seen.add(encoder_fingerprint(tmp_path / "model"))
+    assert len(seen) == 3
 
 
 def test_the_fusion_and_every_tokenizer_entry_decide(model: Path, architecture: Path) -> None:
