@@ -12,7 +12,9 @@ from typing import Any
 
 from mmr.config.licences import LicenceSettings
 from mmr.markdown import UNKNOWN, cell, document, plain, table
+from mmr.release.card_figures import decision, figures, slices, worst_queries
 from mmr.release.evidence import GateEvidence
+from mmr.release.origin import TrainingOrigin
 
 MODEL_CARD, DATA_CARD = "model_card.md", "data_card.md"
 _UNSTATED = "unknown: not stated in the settings (`licences.{name}`)"
@@ -60,17 +62,43 @@ class DataFacts:
     validation: Mapping[str, Any] | None
 
 
-def model_card(gate: GateEvidence, model: ModelFacts, data: DataFacts) -> str:
-    """What the model is, how well it does, on which data, and where that ends."""
+@dataclass(frozen=True)
+class RefreshFacts:
+    """What is known of a release that took a newer catalogue in and was not trained.
+
+    Attributes:
+        parent: The release that was refreshed.
+        changes: `changes.json`.
+        training: Of its encoder; None where the parent kept nothing of it.
+    """
+
+    parent: str
+    changes: Mapping[str, Any]
+    training: TrainingOrigin | None
+
+
+def model_card(
+    gate: GateEvidence, model: ModelFacts, data: DataFacts, *, refresh: RefreshFacts | None = None
+) -> str:
+    """What the model is, how well it does, on which data, and where that ends.
+
+    Args:
+        gate: What was decided of the release.
+        model: What is known beside that.
+        data: What it serves, and was trained on unless it was refreshed.
+        refresh: Where its encoder comes from; None for a trained one.
+    """
     licences = licences_of(model.settings)
     return document(
         "# Model card",
         "A text query encoder and a product encoder that search one shop's catalogue: a query "
         "vector is made of the query alone, a product vector of its text and photograph.",
         *("## What it is", table(("part", "value"), [*_parts(model), _speed(gate)])),
-        *("## Decision", _decision(gate)),
-        *("## Figures", _figures(gate), "## Slices", _slices(gate)),
-        *("## Queries that lose most", _worst_queries(gate)),
+        *(() if refresh is None else ("## Refreshed, not trained", _refreshed(refresh))),
+        *("## Decision", decision(gate)),
+        *("## Figures", figures(gate), "## Slices", slices(gate)),
+        *("## Queries that lose most", worst_queries(gate)),
+        *(() if refresh is None else _training(refresh)),
         *("## Data", table(("", ""), _data_identity(data))),
         *("## Limits", _model_limits(gate, model, data)),
         "## Licences",
@@ -78,8 +106,16 @@ def model_card(gate: GateEvidence, model: ModelFacts, data: DataFacts) -> str:
     )
 
 
-def data_card(data: DataFacts, settings: Mapping[str, Any]) -> str:
-    """What the data holds, how it was prepared and checked, and under which licence."""
+def data_card(
+    data: DataFacts, settings: Mapping[str, Any], *, refresh: RefreshFacts | None = None
+) -> str:
+    """What the data holds, how it was prepared and checked, and under which licence.
+
+    Args:
+        data: What is known of it.
+        settings: All settings of the run.
+        refresh: Where the encoder comes from that did not learn from this data.
+    """
     manifest = data.manifest
     products = int(manifest["products"])
     without = int(manifest["products_without_image"])
@@ -94,6 +130,7 @@ def data_card(data: DataFacts, settings: Mapping[str, Any]) -> str:
     return document(
         "# Data card",
         *("## Identity", table(("", ""), _data_identity(data))),
+        *(() if refresh is None else ("## Refreshed, not trained on", _refreshed(refresh))),
         *("## Contents", table(("what", "how much"), contents)),
         *("## Queries", _counts(("split, kind", "queries"), data.queries)),
         *("## Judgements", _counts(("grade", "judgements"), data.grades)),
@@ -101,6 +138,37 @@ def data_card(data: DataFacts, settings: Mapping[str, Any]) -> str:
         *("## Validation", _validation(data.validation)),
         *("## Limits", _data_limits(without)),
         *("## Licences", _licences(licences_of(settings), ("data", "queries", "contact"))),
+    )
+
+
+def _refreshed(refresh: RefreshFacts) -> str:
+    training, changes = refresh.training, refresh.changes
+    origin = training.manifest if training else None
+    rows = [
+        ("catalogue before", f"release `{refresh.parent}`"),
+        *((f"products {name}", changes.get(name)) for name in ("new", "changed", "removed")),
+        ("vectors taken over", changes.get("reused")),
+        ("encoder trained for", origin and f"release `{origin.release_id}`, {origin.created_at}"),
+        ("on the dataset", origin and f"`{origin.dataset_hash}`"),
+        ("its revision (DVC)", origin and (origin.dataset_revision or "not under DVC")),
+        ("by code revision", origin and origin.git_revision),
+    ]
+    said = (
+        "Nothing was trained for this release: it serves a newer catalogue with the encoder of the "
+        "release before."
+    )
+    return f"{said}\n\n{table(('what', 'value'), rows)}"
+
+
+def _training(refresh: RefreshFacts) -> tuple[str, ...]:
+    if refresh.training is None:
+        return ("## Training of the encoder", f"{UNKNOWN}: release {refresh.parent} kept nothing.")
+    gate = refresh.training.evidence
+    return (
+        *("## Training of the encoder", "On the data of that time; `training/` has its cards."),
+        *("### Decision of the training", decision(gate)),
+        *("### Figures of the training", figures(gate)),
+        *("### Slices of the training", slices(gate)),
     )
 
 
@@ -143,71 +211,6 @@ def _speed(gate: GateEvidence) -> tuple[str, object]:
         and f"p50 {serving['latency_p50_ms']:.2f}, p99 {serving['latency_p99_ms']:.2f} "
         f"of {serving['latency_queries']:,}",
     )
-
-
-def _decision(gate: GateEvidence) -> str:
-    reasons = gate.record.get("reasons", [])
-    against = gate.baseline_name or UNKNOWN
-    said = f"The gate decided **{gate.record.get('decision', UNKNOWN)}** against {plain(against)}."
-    rows = [
-        (reason.get("rule"), "yes" if reason.get("passed") else "**no**", reason.get("detail"))
-        for reason in reasons
-    ]
-    return f"{said}\n\n{table(('rule', 'holds', 'detail'), rows)}" if rows else said
-
-
-def _figures(gate: GateEvidence) -> str:
-    sections = [
-        f"Against {plain(str(comparison.get('reference', key)))}:\n\n"
-        + _comparison_table(comparison.get("overall", {}), "metric", _confidence(gate))
-        for key, comparison in gate.record.get("comparisons", {}).items()
-        if key != "baseline"  # the deciding one, under its second name
-    ]
-    if sections:
-        return "\n\n".join(sections)
-    means = gate.means("candidate")["overall"]
-    return table(("metric", "mean"), [(name, f"{value:.4f}") for name, value in means.items()])
-
-
-def _slices(gate: GateEvidence) -> str:
-    comparison = gate.record.get("comparisons", {}).get("baseline", {})
-    if not comparison.get("slices"):
-        return "None on record."
-    meanings = gate.record.get("slices", {})
-    lines = [f"- {plain(name)}: {plain(str(meaning))}" for name, meaning in meanings.items()]
-    figures = _comparison_table(comparison["slices"], "slice", _confidence(gate))
-    reference = plain(str(comparison.get("reference", UNKNOWN)))
-    return f"In {gate.primary_metric}, against {reference}:\n\n{figures}\n\n" + "\n".join(lines)
-
-
-def _worst_queries(gate: GateEvidence) -> str:
-    worst = gate.record.get("worst_queries")
-    if not worst:
-        return "None on record."
-    rows = [
-        (query["query"], f"{query['reference']:.4f}", f"{query['candidate']:.4f}")
-        for query in worst
-    ]
-    return table(("query", f"{gate.primary_metric} before", "after"), rows)
-
-
-def _comparison_table(parts: Mapping[str, Mapping[str, Any]], what: str, interval: str) -> str:
-    rows = [
-        (
-            *(name, part["queries"], f"{part['candidate']:.4f}", f"{part['reference']:.4f}"),
-            f"{part['gain']:+.4f}",
-            f"{part['ci_low']:+.4f} to {part['ci_high']:+.4f}",
-            *(f"{part['p_value']:.4f}", f"{part['better']} / {part['worse']}"),
-        )
-        for name, part in parts.items()
-    ]
-    heads = (what, "queries", "candidate", "reference", "gain", interval, "p", "better / worse")
-    return table(heads, rows)
-
-
-def _confidence(gate: GateEvidence) -> str:
-    level = gate.record.get("policy", {}).get("confidence")
-    return "interval" if level is None else f"{level:.0%} interval"
 
 
 def _data_identity(data: DataFacts) -> list[tuple[str, object]]:

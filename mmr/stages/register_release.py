@@ -10,28 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmr.atomic import new_directory, write_json
+from mmr.atomic import new_directory
 from mmr.data import revision
 from mmr.data.dataset import Dataset
 from mmr.errors import ArtifactError, CorruptArtifactError, IndexMismatchError
-from mmr.indexing import IndexManifest, check_pair
-from mmr.release.bundle import (
-    EVIDENCE,
-    INDEX,
-    PRODUCT_ENCODER,
-    QUERY_ENCODER,
-    SETTINGS,
-    Release,
-    copy_into_release,
-    seal,
-)
+from mmr.indexing import check_pair
+from mmr.release.bundle import Release, seal
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.release.parity import ParityReport
 from mmr.release.same import find_same
-from mmr.stages.exam import exam_of, query_texts
-from mmr.stages.release_cards import write_cards
-from mmr.stages.release_profile import write_query_profile
-from mmr.stages.release_proof import prove_answers
+from mmr.stages.exam import exam_of
+from mmr.stages.release_draft import ReleaseContents, fill_draft
 
 if TYPE_CHECKING:
     from mmr.tracking import Registry
@@ -106,56 +95,58 @@ def register_release(
             query encoder differs from the trained one.
     """
     decision = _Decision.read(gate)
-    fingerprint = encoder_fingerprint(model)
-    data = Dataset(dataset)
-    origin = None if parent is None else _parent(parent, fingerprint)
-    exam = exam_of(data, origin)
-    index_manifest = check_pair(index, encoder_fingerprint=fingerprint)
-    _check_lineage(data, index, index_manifest, decision, fingerprint)
-    revisions = {
-        "dataset_revision": dataset_revision or revision.dataset_revision(dataset),
-        "git_revision": git_revision or revision.git_revision(Path(__file__)),
-    }
+    contents = _contents(
+        *(dataset, model, index, gate),
+        validation=validation,
+        parent=parent,
+        settings=settings,
+        revisions={
+            "dataset_revision": dataset_revision or revision.dataset_revision(dataset),
+            "git_revision": git_revision or revision.git_revision(Path(__file__)),
+        },
+    )
+    _check_lineage(contents, decision)
     releases.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".release.partial-", dir=releases) as scratch:
         draft = Path(scratch) / "release"
-        if origin is None:
-            _export(model, draft / QUERY_ENCODER, fingerprint)
-        else:
-            copy_into_release(origin.query_encoder_dir, draft / QUERY_ENCODER)
-        proven = None if origin is None else ParityReport.read(origin.path / EVIDENCE)
-        copy_into_release(index, draft / INDEX)
-        parity = prove_answers(query_texts(data, exam), model, draft, fingerprint, proven=proven)
-        write_query_profile(draft, data, exam, parent=origin, fingerprint=fingerprint)
-        copy_into_release(model, draft / PRODUCT_ENCODER)
-        _copy_evidence(gate, validation, draft / EVIDENCE)
-        exam.write(draft / EVIDENCE)
-        parity.write(draft / EVIDENCE)
-        write_json(draft / SETTINGS, dict(settings or {}))
-        write_cards(
-            draft, data, index=index_manifest, parity=parity, settings=settings or {}, **revisions
-        )
+        parity = fill_draft(draft, contents)
         manifest = seal(
             draft,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            content={
-                "encoder_fingerprint": fingerprint,
-                "dim": index_manifest.dim,
-                "dataset_hash": data.manifest.content_hash,
-                **revisions,
-                "mlflow_run_id": decision.run_id,
-                "metrics": {
-                    **decision.metrics,
-                    "index_recall_at_100": index_manifest.recall_at_100,
-                },
-                "gate_decision": decision.decision,
-                "parent_release": None if origin is None else origin.release_id,
-            },
+            content=_manifest_content(contents, decision),
         )
         known = find_same(releases, Release(draft, manifest), champion=registry.resolve(_CHAMPION))
         path = known.path if known else releases / manifest.release_id
         _publish(draft, path)
     return _register(registry, Release.open(path), decision.decision, parity)
+
+
+def _contents(
+    dataset: Path,
+    model: Path,
+    index: Path,
+    gate: Path,
+    *,
+    validation: Path | None,
+    parent: Path | None,
+    settings: Mapping[str, Any] | None,
+    revisions: Mapping[str, str | None],
+) -> ReleaseContents:
+    fingerprint = encoder_fingerprint(model)
+    data = Dataset(dataset)
+    origin = None if parent is None else _parent(parent, fingerprint)
+    return ReleaseContents(
+        data=data,
+        model=model,
+        index=index,
+        gate=gate,
+        validation=validation,
+        parent=origin,
+        exam=exam_of(data, origin),
+        index_manifest=check_pair(index, encoder_fingerprint=fingerprint),
+        settings=dict(settings or {}),
+        revisions=revisions,
+    )
 
 
 @dataclass(frozen=True)
@@ -201,18 +192,32 @@ class _Decision:
         return decision
 
 
-def _check_lineage(
-    data: Dataset, index: Path, manifest: IndexManifest, decision: _Decision, fingerprint: str
-) -> None:
-    if manifest.dataset_hash != data.manifest.content_hash:
+def _manifest_content(contents: ReleaseContents, decision: _Decision) -> dict[str, Any]:
+    """The fields of `release.json` that do not follow from the files."""
+    index, parent = contents.index_manifest, contents.parent
+    return {
+        "encoder_fingerprint": contents.fingerprint,
+        "dim": index.dim,
+        "dataset_hash": contents.data.manifest.content_hash,
+        **contents.revisions,
+        "mlflow_run_id": decision.run_id,
+        "metrics": {**decision.metrics, "index_recall_at_100": index.recall_at_100},
+        "gate_decision": decision.decision,
+        "parent_release": None if parent is None else parent.release_id,
+    }
+
+
+def _check_lineage(contents: ReleaseContents, decision: _Decision) -> None:
+    data, built_from = contents.data, contents.index_manifest.dataset_hash
+    if built_from != data.manifest.content_hash:
         raise IndexMismatchError(
-            f"Index {index} was built from dataset {manifest.dataset_hash}, but {data.path} is "
+            f"Index {contents.index} was built from dataset {built_from}, but {data.path} is "
             f"{data.manifest.content_hash}. Embed and index this dataset."
         )
-    if decision.fingerprint not in (None, fingerprint):
+    if decision.fingerprint not in (None, contents.fingerprint):
         raise ArtifactError(
-            f"The gate judged encoder {decision.fingerprint}, but the model is {fingerprint}. "
-            "Run the gate on this model."
+            f"The gate judged encoder {decision.fingerprint}, but the model is "
+            f"{contents.fingerprint}. Run the gate on this model."
         )
 
 
@@ -226,21 +231,6 @@ def _parent(directory: Path, fingerprint: str) -> Release:
             "model without a parent."
         )
     return release
-
-
-def _export(model: Path, out: Path, fingerprint: str) -> None:
-    from mmr.models.export import export_query_encoder  # torch loads here
-
-    export_query_encoder(model, out, fingerprint=fingerprint)
-
-
-def _copy_evidence(gate: Path, validation: Path | None, out: Path) -> None:
-    copy_into_release(gate, out)
-    if validation is not None:
-        record = validation / "validation.json"
-        if not record.is_file():
-            raise ArtifactError(f"{record} is missing. Validate the dataset first.")
-        (out / record.name).write_bytes(record.read_bytes())
 
 
 def _publish(draft: Path, path: Path) -> None:

@@ -10,9 +10,18 @@ from typing import Any
 from mmr.atomic import write_text
 from mmr.data.dataset import Dataset
 from mmr.indexing import IndexManifest
-from mmr.release.bundle import EVIDENCE
-from mmr.release.cards import DATA_CARD, MODEL_CARD, DataFacts, ModelFacts, data_card, model_card
+from mmr.release.bundle import EVIDENCE, Release
+from mmr.release.cards import (
+    DATA_CARD,
+    MODEL_CARD,
+    DataFacts,
+    ModelFacts,
+    RefreshFacts,
+    data_card,
+    model_card,
+)
 from mmr.release.evidence import GateEvidence
+from mmr.release.origin import TrainingOrigin
 from mmr.release.parity import ParityReport
 
 
@@ -25,6 +34,7 @@ def write_cards(
     settings: Mapping[str, Any],
     dataset_revision: str | None,
     git_revision: str | None,
+    parent: Release | None = None,
 ) -> None:
     """Writes `evidence/model_card.md` and `evidence/data_card.md`.
 
@@ -36,6 +46,7 @@ def write_cards(
         settings: All settings of the run.
         dataset_revision: DVC's md5 of the dataset.
         git_revision: Commit of the code.
+        parent: The release that is refreshed; None for a trained one.
     """
     evidence = draft / EVIDENCE
     model = ModelFacts(
@@ -48,8 +59,18 @@ def write_cards(
         settings=settings,
     )
     facts = _data_facts(data, dataset_revision, evidence / "validation.json")
-    write_text(evidence / MODEL_CARD, model_card(GateEvidence.read(evidence), model, facts))
-    write_text(evidence / DATA_CARD, data_card(facts, settings))
+    gate = GateEvidence.read(evidence)
+    refresh = None if parent is None else _refresh_facts(parent, gate, evidence)
+    write_text(evidence / MODEL_CARD, model_card(gate, model, facts, refresh=refresh))
+    write_text(evidence / DATA_CARD, data_card(facts, settings, refresh=refresh))
+
+
+def _refresh_facts(parent: Release, gate: GateEvidence, evidence: Path) -> RefreshFacts:
+    return RefreshFacts(
+        parent=parent.release_id,
+        changes=gate.record.get("changes", {}),
+        training=TrainingOrigin.read(evidence),
+    )
 
 
 def _data_facts(data: Dataset, revision: str | None, validation: Path) -> DataFacts:

@@ -27,6 +27,7 @@ from mmr.models.retriever import new_text_retriever
 from mmr.models.storage import save_retriever
 from mmr.release.bundle import Release
 from mmr.release.manifest import ReleaseManifest
+from mmr.release.origin import TrainingOrigin
 from mmr.release.query_profile import QueryProfile
 from mmr.stages.build_index import build_index
 from mmr.stages.catalogue_changes import ChangeReport, compare_catalogues
@@ -416,6 +417,76 @@ def test_refreshed_release_keeps_the_encoder_and_names_its_origin(
     )
     again = _register(shop, feed, tmp_path, registry)
     assert again.release_id == release.release_id
+
+
+def test_refreshed_release_keeps_what_was_proven_of_its_encoder_and_its_cards_say_so(
+    shop: Shop, tmp_path: Path
+) -> None:
+    trained = Release.open(shop.champion).manifest
+    releases = []
+    for number, name in enumerate(("new-1", "new-2")):
+        out = tmp_path / name
+        out.mkdir()
+        champion = releases[-1].path if releases else shop.champion
+        now = Shop(shop.dataset, champion, shop.workspace, shop.registry)
+        feed = Feed(without("30"), ({**NEW, "product_id": name},)).write(shop.dataset, out / "feed")
+        now.refresh(feed, out, settings=ANYTHING)
+        now.check(feed, out, settings=ANYTHING if number else JUDGED)
+        releases.append(_register(now, feed, out, InMemoryTracking()))
+
+    for release, parent in zip(releases, (shop.champion.name, releases[0].release_id), strict=True):
+        evidence = release.path / "evidence"
+        origin = TrainingOrigin.read(evidence)
+        assert origin is not None
+        assert origin.manifest == trained
+        assert origin.evidence.means("candidate")["overall"] == {"ndcg_at_10": 0.5}
+        for name in ("gate.json", "model_card.md", "data_card.md"):
+            kept = (evidence / "training" / name).read_bytes()
+            assert kept == (shop.champion / "evidence" / name).read_bytes()
+        model, data = ((evidence / f"{name}_card.md").read_text() for name in ("model", "data"))
+        for card in (model, data):
+            assert "Nothing was trained for this release" in card
+            assert f"| catalogue before | release `{parent}` |" in card
+            assert f"| encoder trained for | release `{trained.release_id}`, " in card
+            assert f"| on the dataset | `{trained.dataset_hash}` |" in card
+            assert "| products new | 1 |" in card
+        assert f"| content hash | `{release.manifest.dataset_hash}` |" in data
+        assert "### Figures of the training\n\n| metric | mean |" in model
+        assert f"against champion {parent}." in model
+    assert "Nothing was trained" not in (shop.champion / "evidence/model_card.md").read_text()
+
+
+def test_refresh_of_a_release_that_kept_nothing_says_that_the_training_is_unknown(
+    shop: Shop, tmp_path: Path
+) -> None:
+    parent = _refreshed_before_trainings_were_kept(shop, tmp_path / "old")
+    now = Shop(shop.dataset, parent, shop.workspace, shop.registry)
+    feed = Feed(added=(NEW,)).write(shop.dataset, tmp_path / "feed")
+    now.refresh(feed, tmp_path)
+    now.check(feed, tmp_path)
+    release = _register(now, feed, tmp_path, InMemoryTracking())
+
+    assert TrainingOrigin.read(release.path / "evidence") is None
+    card = (release.path / "evidence/model_card.md").read_text()
+    assert "| encoder trained for | unknown |" in card
+    assert f"unknown: release {release.manifest.parent_release} kept nothing." in card
+
+
+def _refreshed_before_trainings_were_kept(shop: Shop, out: Path) -> Path:
+    copy = shutil.copytree(shop.champion, out)
+    manifest = Release.open(copy).manifest.model_copy(update={"parent_release": "0" * 16})
+    (copy / "index" / "products.parquet").chmod(0o644)
+    return _resealed(copy, manifest)
+
+
+def test_settings_of_a_champion_are_compared_with_their_hash_before_they_are_inherited(
+    shop: Shop, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(shop.champion, tmp_path / shop.champion.name)
+    (copy / "settings.json").chmod(0o644)
+    (copy / "settings.json").write_text("{}")
+    with pytest.raises(CorruptArtifactError, match=r"settings\.json differs"):
+        find_champion(releases=tmp_path, registry=shop.registry, required=True)
 
 
 def test_parent_of_another_encoder_is_refused(

@@ -17,6 +17,7 @@ from mmr.indexing import ProductIndex
 from mmr.release.bundle import Release
 from mmr.release.query_encoder import OnnxQueryEncoder
 from mmr.release.query_profile import QueryPlacer, QueryProfile
+from mmr.stages import release_draft
 from mmr.stages.build_index import build_index
 from mmr.stages.embed_catalogue import embed_catalogue
 from mmr.stages.register_release import ReleaseRecord, register_release
@@ -394,12 +395,10 @@ def test_what_does_not_belong_together_makes_no_release(
 def test_an_export_that_answers_differently_makes_no_release(
     inputs: Inputs, registry: InMemoryTracking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mmr.stages import register_release as function
-
-    original = function.__globals__["_export"]
+    original = release_draft._export
     other = write_model(tmp_path / "other", seed=5)
-    monkeypatch.setitem(
-        function.__globals__, "_export", lambda model, out, fp: original(other, out, fp)
+    monkeypatch.setattr(
+        release_draft, "_export", lambda model, out, fingerprint: original(other, out, fingerprint)
     )
     with pytest.raises(ArtifactError, match="differs from the trained one: cosine distance"):
         inputs.register(tmp_path / "releases", registry)
