@@ -183,7 +183,7 @@ def test_file_damaged_after_the_check_fails_the_load(
     assert server is not None
 
     with pytest.raises(ServingError, match=r"tokenizer\.json differs from its recorded hash"):
-        list(launcher.load_models(server, models, timeout_s=30))
+        list(launcher.load_models(server, models, timeout_s=120))
 
     repository.remove_models(CANDIDATE_SUFFIX)
     assert serving_release(before) == release_a.name
@@ -253,7 +253,7 @@ def test_killed_deployment_is_finished_by_running_it_again(
     models = repository.add(
         release_b, before.version + 1, settings=ModelSettings(threads=1), keep_versions=2
     )
-    list(launcher.load_models(server, models, timeout_s=30))
+    list(launcher.load_models(server, models, timeout_s=120))
     assert serving_release(before) == release_b.name
 
     after = deploy_here(release_b)

@@ -303,7 +303,7 @@ def test_a_running_server_is_brought_to_the_champion(
         models = ModelRepository(shop.serving).add(
             new, report.version + 1, settings=ModelSettings(threads=1), keep_versions=2
         )
-        list(launcher.load_models(server, models, timeout_s=30))
+        list(launcher.load_models(server, models, timeout_s=120))
         found = [finding.what for finding in wrong(patient)]
         assert any(f"active.json {old.name}, Triton {new.name}" in what for what in found)
         assert any("never switched to" in what for what in found)
