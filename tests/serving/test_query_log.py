@@ -61,14 +61,14 @@ def logged(served: Served, *, holding: str, at_least: int = 1) -> list[dict[str,
 def test_each_query_answered_is_a_record(
     served: Served, client: SearchClient, release_a: Path
 ) -> None:
-    answer = client.search("Blue  Lamp first", 3)
-    client.search_many(["blue lamp second", "blue lamp third"], 4)
+    answer = client.search("Blue  Lamp notedone", 3)
+    client.search_many(["blue lamp notedtwo", "blue lamp notedthree"], 4)
 
-    records = logged(served, holding="blue lamp", at_least=3)
+    records = logged(served, holding="blue lamp noted", at_least=3)
     assert [record["query"] for record in records] == [
-        "blue lamp first",
-        "blue lamp second",
-        "blue lamp third",
+        "blue lamp notedone",
+        "blue lamp notedtwo",
+        "blue lamp notedthree",
     ]
     first = records[0]
     assert list(first) == [
@@ -83,7 +83,7 @@ def test_each_query_answered_is_a_record(
     assert first["shown"] == [hit.product_id for hit in answer.hits]
     assert (first["words"], first["new_words"], first["share"]) == (3, 1, 1.0)
     assert first["error"] is None
-    assert first["bins"] == _placed(release_a, "Blue  Lamp first")
+    assert first["bins"] == _placed(release_a, "Blue  Lamp notedone")
 
 
 def _placed(release: Path, text: str) -> list[int]:
