@@ -58,6 +58,7 @@ class Canary:
         self._waiters = ThreadPoolExecutor(AT_ONCE, "canary-wait")
         self._slots = threading.BoundedSemaphore(AT_ONCE)
         self._watched: tuple[str, BudgetWindow] | None = None
+        self._watching = threading.Lock()
 
     def reserve(self) -> bool:
         """Claims a slot for `take`; False if it is too busy.
@@ -106,8 +107,8 @@ class Canary:
         self._recorder.put(self._log, lambda _: [record])
 
     def _window(self, trial: Trial) -> BudgetWindow:
-        watched = self._watched
         key = f"{trial.trial_id} {trial.budget.model_dump_json()}"
-        if watched is None or watched[0] != key:
-            watched = self._watched = (key, BudgetWindow(trial.budget))
-        return watched[1]
+        with self._watching:  # answers that end at once are counted in one window
+            if self._watched is None or self._watched[0] != key:
+                self._watched = (key, BudgetWindow(trial.budget))
+            return self._watched[1]

@@ -1,5 +1,6 @@
 """Query log, shadow and canary without Triton: what they promise when a candidate misbehaves."""
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -137,6 +138,37 @@ def test_hanging_candidate_costs_its_timeout_and_never_more_threads_than_slots(
         assert trip.reason == f"{AT_ONCE} answers failed one after the other"
     finally:
         end.set()
+
+
+def test_answers_that_fail_at_the_same_moment_are_counted_together(
+    start: Start, tmp_path: Path, quick_switches: None
+) -> None:
+    """Each round is a new trial, so its first answers race for the window that counts them."""
+    budget = CanaryBudget(timeout_ms=10_000, max_errors_in_a_row=AT_ONCE)
+    for number in range(8):
+        together = threading.Barrier(AT_ONCE)
+
+        def fail(question: Question, trial: Trial, ready: threading.Barrier = together) -> Answer:
+            ready.wait(10)
+            raise CandidateError("gone")
+
+        trial_id = f"t{number}"
+        traffic = start(fail, trial_id=trial_id, canary_share=1, budget=budget.model_dump())
+        for sent in [divert(traffic) for _ in range(AT_ONCE)]:
+            assert sent is not None
+            sent.wait()
+        traffic.close()
+        trip = LivePlaces(tmp_path).read_trip(a_trial(trial_id=trial_id))
+        assert trip is not None, f"round {number}"
+
+
+@pytest.fixture
+def quick_switches() -> Iterator[None]:
+    """Threads take turns far more often than usual."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
 
 
 @pytest.mark.parametrize(
