@@ -83,6 +83,9 @@ def deploy(
     keep_warm: Annotated[
         float, typer.Option(min=0, help="Hours that the version before stays loaded.")
     ] = 24.0,
+    max_median_ms: Annotated[
+        float, typer.Option(min=0.001, help="Median milliseconds that a golden query may take.")
+    ] = 250.0,
 ) -> None:
     """Put a release into production: load it, verify it, switch to it.
 
@@ -101,7 +104,7 @@ def deploy(
         registry=registry,
         why=why,
         who=getuser(),
-        settings=DeploySettings(keep_warm_s=3600 * keep_warm),
+        settings=DeploySettings(keep_warm_s=3600 * keep_warm, max_median_ms=max_median_ms),
         serve=serve.model_copy(update={"models": _models(place, threads, instances)}),
         triton_venv=triton_venv,
     )
