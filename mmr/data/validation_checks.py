@@ -56,7 +56,8 @@ def build_checks(settings: ValidationConfig, comparisons: Sequence[str] = ()) ->
         ConfigError: `settings.severity` names a check that does not exist.
     """
     checks = [
-        *_product_checks(settings),
+        *_product_text_checks(settings),
+        *_product_image_checks(settings),
         *_query_checks(settings),
         *_judgement_checks(settings),
         *_dataset_checks(),
@@ -73,10 +74,9 @@ def build_checks(settings: ValidationConfig, comparisons: Sequence[str] = ()) ->
     return [replace(c, severity=settings.severity.get(c.name, c.severity)) for c in checks]
 
 
-def _product_checks(settings: ValidationConfig) -> list[Check]:
+def _product_text_checks(settings: ValidationConfig) -> list[Check]:
     title = {"min_value": settings.min_title_chars, "max_value": settings.max_title_chars}
     with_text = 1 - settings.max_share_without_text
-    with_image = 1 - settings.max_share_without_image
     check = partial(Check, table="product")
     return [
         check("product_id_present", "Every product has an id.", "error", "not_null", "product_id"),
@@ -105,6 +105,13 @@ def _product_checks(settings: ValidationConfig) -> list[Check]:
             "has_text",
             {"value_set": [True], "mostly": with_text},
         ),
+    ]
+
+
+def _product_image_checks(settings: ValidationConfig) -> list[Check]:
+    with_image = 1 - settings.max_share_without_image
+    check = partial(Check, table="product")
+    return [
         check(
             "products_with_image",
             f"At least {with_image:.0%} of the products have an image.",

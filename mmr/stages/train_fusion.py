@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from mmr.config.training import FusionStageSettings
 from mmr.data.dataset import Dataset
@@ -15,7 +17,9 @@ from mmr.stages.technique_inputs import kept_text, teacher_identity, with_techni
 from mmr.stages.token_features import product_tokens
 from mmr.stages.training_data import open_catalogue, open_judged, validation_scorer
 from mmr.stages.training_run import StageReport, StageRun, train_parts
+from mmr.training.data import Catalogue
 from mmr.training.fusion_objective import FusionObjective
+from mmr.training.kept_tokens import KeptTokens
 from mmr.training.loop import FitResult
 from mmr.training.processes import accelerator
 from mmr.training.query_objective import TrainingInputs
@@ -63,43 +67,64 @@ def _train(
         cache=run.cache,
     )
     objective = FusionObjective(retriever, inputs, images, settings, tokens=tokens)
-    has_text = torch.from_numpy(catalogue.has_text).to(retriever.device)
-    has_image = torch.from_numpy(catalogue.has_image).to(retriever.device)
+    features = _Features(retriever, catalogue, products, images, tokens)
 
     def validate() -> float:
-        fused = [
-            retriever.product_embedding(
-                products[block],
-                images[block],
-                has_text=has_text[block],
-                has_image=has_image[block],
-                tokens=tokens.of(block.numpy()) if tokens else None,
-            )
-            for block in torch.arange(len(catalogue)).split(_BLOCK)
-        ]
         return scorer.score(
             retriever.query_head(queries).float().cpu().numpy(),
-            torch.cat(fused).float().cpu().numpy(),
+            features.product_embeddings().float().cpu().numpy(),
         )
 
-    stage = settings.stage
-    head = retriever.image_head
-    if head is None:
-        raise RuntimeError(f"{aligned} has no image tower")
     result = train_parts(
         retriever,
         objective,
         kept=objective.kept,
-        parts={
-            retriever.fusion: stage.loop.learning_rate,
-            head: stage.loop.learning_rate,
-            **retriever.text_parts(
-                rate=stage.text_learning_rate, word_rate=stage.word_learning_rate
-            ),
-            objective.scale: stage.loop.learning_rate,
-        },
+        parts=_parts(retriever, objective, settings, aligned),
         validate=validate,
-        loop=stage.loop,
+        loop=settings.stage.loop,
         run=run,
     )
     return retriever, result
+
+
+def _parts(
+    retriever: Retriever, objective: FusionObjective, settings: FusionStageSettings, aligned: Path
+) -> dict[nn.Module, float]:
+    """What learns, and at which rate."""
+    stage = settings.stage
+    if retriever.image_head is None:
+        raise RuntimeError(f"{aligned} has no image tower")
+    return {
+        retriever.fusion: stage.loop.learning_rate,
+        retriever.image_head: stage.loop.learning_rate,
+        **retriever.text_parts(rate=stage.text_learning_rate, word_rate=stage.word_learning_rate),
+        objective.scale: stage.loop.learning_rate,
+    }
+
+
+@dataclass(frozen=True)
+class _Features:
+    """What the frozen backbones made of the whole catalogue."""
+
+    retriever: Retriever
+    catalogue: Catalogue
+    products: Tensor
+    images: Tensor
+    tokens: KeptTokens | None
+
+    def product_embeddings(self) -> Tensor:
+        """Of every product with the present heads and fusion, `(products, dim)`."""
+        device, tokens = self.retriever.device, self.tokens
+        has_text = torch.from_numpy(self.catalogue.has_text).to(device)
+        has_image = torch.from_numpy(self.catalogue.has_image).to(device)
+        fused = [
+            self.retriever.product_embedding(
+                self.products[block],
+                self.images[block],
+                has_text=has_text[block],
+                has_image=has_image[block],
+                tokens=tokens.of(block.numpy()) if tokens else None,
+            )
+            for block in torch.arange(len(self.catalogue)).split(_BLOCK)
+        ]
+        return torch.cat(fused)

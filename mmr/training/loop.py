@@ -107,14 +107,13 @@ def fit(
     optimizer = _new_optimizer(parameters, settings)
     schedule = _new_schedule(optimizer, settings, late_parts)
     state = LoopState()
-    average: AveragedWeights | None = None
     if checkpoint.is_file():
         best, averaged = restore_checkpoint(checkpoint, model, optimizer, schedule, state)
     else:
         state.best_metric, best = _validated(model, validate), copied(weights())
         averaged = best
-    if settings.ema_decay:
-        average = AveragedWeights(settings.ema_decay, weights, averaged)
+    decay = settings.ema_decay
+    average = AveragedWeights(decay, weights, averaged) if decay else None
     with (
         progress_bar(description, settings.steps, show=is_main()) as bar,
         BatchFeed(objective.batch, end=settings.steps) as feed,
