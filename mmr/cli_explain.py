@@ -96,13 +96,12 @@ def _released_model(
 ) -> tuple[Path, str | None]:
     from mmr.release.bundle import PRODUCT_ENCODER
     from mmr.release.lookup import find_release
-    from mmr.tracking import open_tracking
+    from mmr.tracking.deferred import DeferredTracking
 
-    release = find_release(
-        workspace.releases,
-        name,
-        resolve=lambda alias: open_tracking(tracking_uri or workspace.tracking_uri).resolve(alias),
+    registry = DeferredTracking(
+        tracking_uri or workspace.tracking_uri, audit_file=workspace.audit_file
     )
+    release = find_release(workspace.releases, name, resolve=registry.resolve)
     release.verify(PRODUCT_ENCODER)
     return release.model_dir, release.manifest.dataset_hash
 

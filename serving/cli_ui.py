@@ -91,14 +91,13 @@ def _candidate(workspace: "Workspace", name: str, tracking_uri: str | None) -> P
     """The release to compare with; without one the page shows what serves, alone."""
     from mmr.errors import TrackingError
     from mmr.release.lookup import find_release
-    from mmr.tracking import open_tracking
+    from mmr.tracking.deferred import DeferredTracking
 
     if name == _NONE:
         return None
 
-    def resolve(alias: str) -> str | None:
-        return open_tracking(tracking_uri or workspace.tracking_uri).resolve(alias)
-
+    uri = tracking_uri or workspace.tracking_uri
+    resolve = DeferredTracking(uri, audit_file=workspace.audit_file).resolve
     if name == _CANDIDATE:
         try:
             if resolve(name) is None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmr.errors import TrackingError
-from mmr.release.bundle import Release
+from mmr.release.bundle import GOLDEN, Release
 from mmr.tracking.protocols import CHAMPION, PREVIOUS
 from mmr.workspace import Workspace
 from serving.deploy import DeployReport, ExpectedChampion, deploy
@@ -64,6 +64,7 @@ def roll_back(
         TrackingError: Nothing was champion before, or the registry refused.
     """
     release = Release.open(workspace.releases / rollback_target(registry))
+    release.verify(GOLDEN)  # the rest was compared when it was loaded, and is again if it must be
     champion = registry.resolve(CHAMPION)
     promotion = Promotion(champion, why, who or getuser(), "rollback")
     warm = _return_to_warm(

@@ -142,6 +142,7 @@ class Release:
         }
         problems = [f"{name} is missing" for name in sorted(recorded.keys() - found.keys())]
         problems += [f"{name} is extra" for name in sorted(found.keys() - recorded.keys())]
+        problems += [f"{name} is a link" for name in sorted(found) if found[name].is_symlink()]
         problems += [
             f"{name} differs from its recorded hash"
             for name in sorted(recorded.keys() & found.keys())

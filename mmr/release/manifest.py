@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mmr.errors import ArtifactError, CorruptArtifactError
 from mmr.hashing import sha256_json
@@ -15,6 +16,7 @@ MANIFEST_FILE = "release.json"
 EVIDENCE = "evidence"
 MAX_MANIFEST_BYTES = 16 << 20
 ID_LENGTH = 16
+_INSIDE = re.compile(r"(?!/)(?!(?:.*/)?\.\.(?:/|$))[^\\\x00]+")  # relative, and never upwards
 
 
 class ReleaseManifest(BaseModel):
@@ -54,6 +56,14 @@ class ReleaseManifest(BaseModel):
     metrics: dict[str, float]
     gate_decision: str
     parent_release: str | None = None
+
+    @field_validator("files")
+    @classmethod
+    def _check_names(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            if name != PurePosixPath(name).as_posix() or not _INSIDE.fullmatch(name):
+                raise ValueError(f"it names the file {name!r}, which cannot lie in a release")
+        return files
 
     @classmethod
     def create(cls, *, created_at: str, **content: object) -> Self:

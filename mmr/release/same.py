@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmr.errors import MmrError
-from mmr.release.bundle import Release
+from mmr.release.bundle import EVIDENCE, Release
 from mmr.release.evidence import GateEvidence
 
 
@@ -41,6 +41,7 @@ def _readable(releases: Path) -> Iterator[Release]:
     for path in sorted(releases.glob("[!.]*")):
         try:
             release = Release.open(path)
+            release.verify(EVIDENCE)
             GateEvidence.of(release)
         except MmrError:
             continue

@@ -31,6 +31,8 @@ _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+# A password may hold /, : and @ too. A port is none.
+_PASSWORD = re.compile(r"://[^/\s:@]*:(?!\d{1,5}/)\S*@")
 _PASSWORD_PARAMETER = re.compile(r"\b(password|passwd|pwd)=[^&\s]+", re.IGNORECASE)
 _CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store")
 
@@ -62,7 +64,7 @@ def database_path(uri: str) -> Path | None:
 
 def without_password(uri: str) -> str:
     """The address, or a message that quotes it, as it may be shown and logged."""
-    hidden = re.sub(r"://[^/\s]+@", "://***@", uri)
+    hidden = re.sub(r"://[^/\s]+@", "://***@", _PASSWORD.sub("://***@", uri))
     return _PASSWORD_PARAMETER.sub(r"\1=***", hidden)
 
 
@@ -72,7 +74,7 @@ def check_recordable(uri: str) -> None:
     Raises:
         ConfigError: It holds one.
     """
-    if re.search(r"://[^/\s:@]*:[^/\s]*@", uri) or _PASSWORD_PARAMETER.search(uri):
+    if _PASSWORD.search(uri) or _PASSWORD_PARAMETER.search(uri):
         raise ConfigError(
             f"{without_password(uri)} holds a password, and a pipeline's parameters are kept on "
             "disk. Leave it out of the address: MLflow reads MLFLOW_TRACKING_USERNAME and "

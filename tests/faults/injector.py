@@ -19,6 +19,7 @@ import re
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ _PATH_EVENTS = {
 }
 """Audit event to the places of its path and of the directory that the path is relative to."""
 _HIDDEN = re.compile(r"staging/|\.partial-")
-_TIMEOUT_S = 240
+_TIMEOUT_S = 240.0
 
 
 class Fault(StrEnum):
@@ -52,17 +53,33 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True)
+class InStep:
+    """A place within a pipeline's step, where commands of different length can be broken alike.
+
+    Attributes:
+        step: The step's name.
+        write: The number of a write in it: 0 is its start. A step that ends before is broken at its
+            end, so that no run gets any further.
+    """
+
+    step: str
+    write: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How a command ended.
 
     Attributes:
-        killed: Whether it died of SIGKILL; nothing else is known then.
+        killed: Whether it died of SIGKILL; beside the place, nothing else is known then.
+        last: The write that it was killed before.
         value: What it returned.
         error: The message of its `MmrError` or `OSError`, or None.
         writes: Its writes in order.
     """
 
     killed: bool
+    last: str | None = None
     value: Any = None
     error: str | None = None
     writes: tuple[str, ...] = ()
@@ -73,9 +90,13 @@ class Injector:
 
     current: Injector | None = None
 
-    def __init__(self, root: Path, fault: Fault, at: int) -> None:
+    def __init__(
+        self, root: Path, fault: Fault, at: int | InStep, last: Path | None = None
+    ) -> None:
         self.writes: list[str] = []
         self._root, self._fault, self._at = f"{root}/", fault, at
+        self._last = last
+        self._step_began: int | None = None
         self._busy = False
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
@@ -93,16 +114,27 @@ class Injector:
             self._busy = False
 
     def _reach(self, what: str, path: str | None = None) -> None:
-        number = len(self.writes)
         self.writes.append(what)
-        if number != self._at or self._fault is Fault.NONE:
+        if self._fault is Fault.NONE or not self._is_there(what):
             return
         if self._fault is Fault.KILL:
+            if self._last is not None:
+                self._last.write_text(what, encoding="utf-8")
             os.kill(os.getpid(), signal.SIGKILL)
         if what.startswith("open ") and path and not os.path.lexists(path):
             os.symlink("/dev/full", path)  # opens, and takes no byte
             return
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    def _is_there(self, what: str) -> bool:
+        number = len(self.writes) - 1
+        if not isinstance(self._at, InStep):
+            return number == self._at
+        if what == f"start {self._at.step}":
+            self._step_began = number
+        if self._step_began is None:
+            return False
+        return number - self._step_began == self._at.write or what == f"end {self._at.step}"
 
     def reach(self, what: str) -> None:
         """For writes that are no files: a commit, a call to a server."""
@@ -137,7 +169,7 @@ def run(
     *arguments: Any,
     root: Path,
     fault: Fault = Fault.NONE,
-    at: int = -1,
+    at: int | InStep = -1,
 ) -> Outcome:
     """Runs a command in a process of its own.
 
@@ -146,7 +178,7 @@ def run(
         arguments: For the command.
         root: Writes below it count.
         fault: What happens at the chosen write.
-        at: The number of that write, from 0.
+        at: The number of that write, from 0, or where it lies in a pipeline.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
@@ -159,13 +191,23 @@ def run(
         process.join(_TIMEOUT_S)
         if process.is_alive():
             process.kill()
-            raise TimeoutError(f"{command.__name__}{arguments} hung for {_TIMEOUT_S} s")
+            raise TimeoutError(f"{command.__name__}{arguments} hung for {_TIMEOUT_S:.0f} s")
         if process.exitcode == -signal.SIGKILL:
-            return Outcome(killed=True)
+            return Outcome(killed=True, last=_read(scratch, "last"))
         if process.exitcode != 0:
-            raise RuntimeError(f"{command.__name__}{arguments} crashed: {process.exitcode}")
+            raise RuntimeError(f"{command.__name__}{arguments} crashed: {_read(scratch, 'last')}")
         record = json.loads(result.read_text(encoding="utf-8"))
-        return Outcome(False, record["value"], record["error"], tuple(record["writes"]))
+        return Outcome(
+            killed=False,
+            value=record["value"],
+            error=record["error"],
+            writes=tuple(record["writes"]),
+        )
+
+
+def _read(directory: str, name: str) -> str:
+    path = Path(directory) / name
+    return path.read_text(encoding="utf-8") if path.is_file() else "without a word"
 
 
 def _child(
@@ -173,12 +215,12 @@ def _child(
     arguments: tuple[Any, ...],
     root: Path,
     fault: Fault,
-    at: int,
+    at: int | InStep,
     result: Path,
 ) -> None:
     os.environ["TMPDIR"] = str(result.parent)
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
-    injector = Injector.current = Injector(root, fault, at)
+    injector = Injector.current = Injector(root, fault, at, result.with_name("last"))
     sys.addaudithook(_audit)
     _listen_to_commits()
     value, error = None, None
@@ -186,6 +228,10 @@ def _child(
         value = command(*arguments)
     except (MmrError, OSError) as caught:
         error = f"{type(caught).__name__}: {caught}"
+    except BaseException:
+        Injector.current = None
+        result.with_name("last").write_text(traceback.format_exc(), encoding="utf-8")
+        raise
     Injector.current = None
     record = {"value": value, "error": error, "writes": list(injector.writes)}
     result.write_text(json.dumps(record), encoding="utf-8")

@@ -30,6 +30,7 @@ from serving.model_config import MODELS
 from serving.process import RunningServer, ServerRecord, start_ticks
 from serving.repository import ModelRepository
 from serving.settings import ServeSettings
+from tests.faults.one_process import steps_in_this_process
 from tests.faults.paper_triton import PaperTriton
 
 DIM = 8
@@ -115,22 +116,26 @@ def open_shop(place: Path, server_pid: int) -> dict[str, str]:
     return releases
 
 
+def open_empty_shop(place: Path, server_pid: int) -> None:
+    """Makes a workspace in which nothing was ever trained; its Triton runs and serves nothing."""
+    workspace = Workspace.open(place / "shop", create=True)
+    _registry(workspace)
+    _record_server(workspace, server_pid)
+
+
 def command(place: Path, *arguments: str) -> None:
-    """Runs an mmr command in the shop, as the command line does."""
+    """Runs an mmr command in the shop, as the command line does, with the shop's own store."""
+    uri = Workspace.open(place / "shop").tracking_uri
+    command_of_user(place, *arguments, "--tracking-uri", uri)
+
+
+def command_of_user(place: Path, *arguments: str) -> None:
+    """Runs an mmr command in the shop, with the tracking store that it names itself."""
     from mmr.cli import build_app
 
     workspace = Workspace.open(place / "shop")
-    with _paper(workspace):
-        build_app()(
-            [
-                *arguments,
-                "--workspace",
-                str(workspace.path),
-                "--tracking-uri",
-                workspace.tracking_uri,
-            ],
-            standalone_mode=False,
-        )
+    with _paper(workspace), steps_in_this_process(), _gate_promotes():
+        build_app()([*arguments, "--workspace", str(workspace.path)], standalone_mode=False)
 
 
 def command_and_look(place: Path, *arguments: str) -> dict[str, Any]:
@@ -206,6 +211,20 @@ def _paper(workspace: Workspace) -> Iterator[None]:
             lambda url, *, timeout_s: PaperTriton(workspace.path),
         )
         patch.setattr("serving.doctor.server._taken", lambda port: False)
+        yield
+
+
+@contextmanager
+def _gate_promotes() -> Iterator[None]:
+    """Lets the gate judge, and promote all the same: seconds of training gain nothing."""
+    from mmr.evaluation import evaluate
+    from mmr.evaluation.gate import Verdict
+
+    judge = evaluate.decide
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            evaluate, "decide", lambda *a, **more: Verdict("promote", judge(*a, **more).reasons)
+        )
         yield
 
 

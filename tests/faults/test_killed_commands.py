@@ -7,6 +7,7 @@ disagrees with it, the doctor says so and mends it; and the same command, run ag
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.faults.conftest import Shop
 from tests.faults.injector import Fault
 
 CopyOf = Callable[[Path], Path]
+AT_ONCE = 2  # processes; each mostly waits for the disk or imports
 
 
 def agreed(state: dict[str, Any]) -> set[str]:
@@ -77,20 +79,22 @@ def break_at_every_write(
     assert whole.error is None
     points = list(injector.boundaries(whole.writes))
     assert len(points) > 4
-    broken = {}
-    for at in points:
+
+    def kill(at: int) -> list[str]:
         place = copy_of(original)
         outcome = injector.run(
             shop.command, place, *command, root=place / "shop", fault=Fault.KILL, at=at
         )
         assert outcome.killed
-        found = violations(place, copy_of(place), command, made, want)
-        if found:
-            broken[f"killed before write {at}, {whole.writes[at]}"] = found
+        return violations(place, copy_of(place), command, made, want)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = dict(zip(points, pool.map(kill, points), strict=True))
+    broken = {f"killed before write {at}, {whole.writes[at]}": f for at, f in found.items() if f}
     assert broken == {}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_promote_without_a_server(served_shop: Shop, copy_of: CopyOf) -> None:
     place = copy_of(served_shop.place)
     for release in (served_shop.new, served_shop.old):  # the new one is verified, and kept
@@ -100,20 +104,20 @@ def test_promote_without_a_server(served_shop: Shop, copy_of: CopyOf) -> None:
     break_at_every_write(place, copy_of, command, served_shop, served_shop.new)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_deploy(served_shop: Shop, copy_of: CopyOf) -> None:
     command = ("deploy", served_shop.new)
     break_at_every_write(served_shop.place, copy_of, command, served_shop, served_shop.new)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_rollback(served_shop: Shop, copy_of: CopyOf) -> None:
     place = copy_of(served_shop.place)
     assert injector.run(shop.command, place, "deploy", served_shop.new, root=place).error is None
     break_at_every_write(place, copy_of, ("rollback",), served_shop, served_shop.old)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_rollback_without_a_server(served_shop: Shop, copy_of: CopyOf) -> None:
     place = copy_of(served_shop.place)
     assert injector.run(shop.command, place, "deploy", served_shop.new, root=place).error is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import queue
 import threading
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from typing import Any
 from mmr.errors import TrackingError
 from mmr.tracking import InMemoryTracking
 from mmr.tracking.protocols import CHAMPION
+from mmr.workspace import Workspace
+from tests.faults import injector
+from tests.faults.conftest import Shop
 
 ROUNDS = 50
 REFEREE = "referee"
@@ -90,3 +94,41 @@ def test_threads_on_the_registry_in_memory(tmp_path: Path) -> None:
         return threading.Thread(target=compete, args=(registry, *arguments), kwargs=more)
 
     race(_Threads, run, registry, releases)
+
+
+def test_processes_on_one_store(served_shop: Shop, copy_of: Callable[[Path], Path]) -> None:
+    """Each promoter is a process; the store is MLflow on SQLite, the lock a file."""
+    shop = copy_of(served_shop.place) / "shop"
+    outcome = injector.run(race_on_a_store, shop, served_shop.old, root=shop)
+
+    assert outcome.error is None
+
+
+def race_on_a_store(shop: Path, template: str) -> None:
+    """For `injector.run`: MLflow is imported there already."""
+    from mmr.tracking import open_tracking
+
+    uri = Workspace.open(shop).tracking_uri
+    registry = open_tracking(uri)
+    releases = ("common", "first", "second")
+    for release_id in releases:
+        registry.register(
+            release_id=release_id,
+            release_dir=shop / "releases" / template,
+            run_id=None,
+            tags={},
+        )
+    registry.promote("common", expected=registry.resolve(CHAMPION), why="start", who=REFEREE)
+    context = multiprocessing.get_context("fork")
+
+    def run(*arguments: str, **more: Any) -> Any:
+        return context.Process(target=compete_in, args=(uri, *arguments), kwargs=more)
+
+    race(context, run, registry, releases)
+
+
+def compete_in(uri: str, *arguments: str, **more: Any) -> None:
+    """A promoter that opens the store itself."""
+    from mmr.tracking import open_tracking
+
+    compete(open_tracking(uri), *arguments, **more)

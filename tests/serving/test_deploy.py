@@ -1,8 +1,12 @@
 """Deployment into a real Triton: verified before traffic, switched without a failed request."""
 
 import json
+import os
 import shutil
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +267,55 @@ def test_killed_deployment_is_finished_by_running_it_again(
     active = repository.active()
     assert active is not None
     assert (active.version, active.release_id) == (after.version, release_b.name)
+
+
+@contextmanager
+def triton_dies_when(path: Path, workspace: Workspace) -> Iterator[None]:
+    """Kills the server with -9 as soon as a directory is there, which it is told to load next."""
+    server = launcher.status(workspace).server
+    assert server is not None
+    done = threading.Event()
+
+    def watch() -> None:
+        while not path.exists() and not done.wait(0.01):
+            pass
+        done.wait(0.3)  # the load has begun: it starts a Python and reads a model
+        os.kill(server.pid, signal.SIGKILL)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+@pytest.mark.parametrize("model", ["search_candidate", "search"])
+def test_triton_killed_during_a_load_leaves_the_champion_and_the_next_deployment_finishes(
+    model: str,
+    deploy_here: Deploy,
+    workspace: Workspace,
+    registry: InMemoryTracking,
+    release_a: Path,
+    release_b: Path,
+) -> None:
+    before = deploy_here(release_a)
+    repository = ModelRepository(workspace.serving)
+    dies = triton_dies_when(repository.path / model / str(repository.next_version()), workspace)
+
+    with dies, pytest.raises(ServingError, match=r"mmr serve"):
+        deploy_here(release_b)
+
+    active = repository.active()
+    assert active is not None
+    assert (active.version, active.release_id) == (before.version, release_a.name)
+    assert registry.resolve("champion") == release_a.name
+    restarted = deploy_here(release_a)  # starts the server again, as `mmr serve` does
+    assert serving_release(restarted) == release_a.name
+    after = deploy_here(release_b)
+    assert serving_release(after) == release_b.name == registry.resolve("champion")
+    assert_no_trace_of_a_candidate(workspace, after)
 
 
 def assert_no_trace_of_a_candidate(workspace: Workspace, before: DeployReport) -> None:

@@ -1,21 +1,14 @@
 """Both kinds of tracking; the MLflow store is created once, its creation is slow."""
 
-import contextlib
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mmr.tracking import InMemoryTracking, open_tracking
+from tests.tracking.server import serving_mlflow
 
 MakeRelease = Callable[[str], Path]
 
@@ -45,33 +38,8 @@ def mlflow_server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -
     """The address of a real MLflow server, as several machines share one."""
     home = tmp_path_factory.mktemp("server")
     shutil.copyfile(empty_store, home / "mlflow.db")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--workers", "1", "--serve-artifacts"),
-        *("--host", "127.0.0.1", "--port", str(port), "--artifacts-destination", str(home / "a")),
-        *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
-    ]
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (home / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            command, stdout=log, stderr=log, cwd=home, start_new_session=True, env=environment
-        )
-    try:
-        _wait_until_healthy(f"http://127.0.0.1:{port}/health", server, home / "server.log")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
-            return
-        time.sleep(0.2)
-    raise RuntimeError(f"MLflow's server did not start: {log.read_text()[-2000:]}")
+    with serving_mlflow(home) as address:
+        yield address
 
 
 @pytest.fixture(params=["in memory", "mlflow"])

@@ -60,7 +60,7 @@ def test_it_listens_on_loopback_and_compares_with_the_registrys_candidate(
     registry = InMemoryTracking()
     registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
     registry.set_alias("candidate", release.name)
-    monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri: registry)
+    monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri, **_: registry)
 
     output = invoke(app, "--workspace", str(workspace.path))
 
@@ -76,7 +76,7 @@ def test_without_a_candidate_the_page_shows_what_serves_alone(
     opened: list[run.PageSettings],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri: InMemoryTracking())
+    monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri, **_: InMemoryTracking())
 
     output = invoke(app, "--workspace", str(workspace.path))
 
@@ -90,7 +90,7 @@ def test_an_unreachable_registry_costs_the_candidate_only(
     opened: list[run.PageSettings],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def unreachable(uri: str) -> InMemoryTracking:
+    def unreachable(uri: str, **_: object) -> InMemoryTracking:
         raise TrackingError("no answer from the store")
 
     monkeypatch.setattr("mmr.tracking.open_tracking", unreachable)
