@@ -9,6 +9,7 @@ VENV := .venv
 TRITON_VENV := .venv-triton
 WORKSPACE ?= workspace
 PRESET ?= quick
+JOBS ?= 2
 PIP := -m pip --disable-pip-version-check
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -36,8 +37,8 @@ demo: setup ## Generate a catalogue, train, prove, release, deploy and search it
 	dvc repro
 	mmr run data/prepared --preset $(PRESET) --workspace $(WORKSPACE)
 
-test: setup ## Run the tests.
-	pytest
+test: setup ## Run the tests, JOBS at a time.
+	pytest --numprocesses $(JOBS) --dist loadgroup
 
 check: setup ## Formatting, lint, types, import rules, pipeline of DVC, commands named in the docs.
 	ruff format --check

@@ -26,6 +26,22 @@ from mmr.models.retriever import new_text_retriever
 from mmr.models.storage import save_retriever
 from mmr.stages.showroom import render_showroom
 
+SHARING = ("faults", "pipelines", "serving")
+"""Directories whose tests share servers and trained releases: one process runs them all. They take
+the longest, so they come first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tells `make test` what runs in one process: the tests of a file, or of one of SHARING."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: _group(item) not in SHARING)
+
+
+def _group(item: pytest.Item) -> str:
+    file = item.path.relative_to(Path(__file__).parent)
+    return file.parts[0] if file.parts[0] in SHARING else file.as_posix()
+
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
