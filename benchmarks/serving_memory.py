@@ -8,7 +8,6 @@ grew by more than the tolerance between the first tenth, after which caches are 
 """
 
 import argparse
-import itertools
 import json
 import multiprocessing
 import random
@@ -44,7 +43,7 @@ def main() -> int:
         raise SystemExit(f"error: no Triton of {options.workspace} runs; try `mmr serve`")
     began, points = time.monotonic(), []
     for done in range(1, _POINTS + 1):
-        refused = _send(server.grpc_url, options.requests // _POINTS, options.clients)
+        refused = _send(server.grpc_url, options.requests // _POINTS, options.clients, tenth=done)
         points.append(
             {"requests": done * options.requests // _POINTS, "refused": refused} | _memory(server)
         )
@@ -76,19 +75,18 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _send(url: str, requests: int, clients: int) -> int:
+def _send(url: str, requests: int, clients: int, *, tenth: int) -> int:
     """Sends requests from several processes; the number that was refused."""
+    seeds = range(tenth * clients, (tenth + 1) * clients)
     with multiprocessing.get_context("spawn").Pool(clients) as pool:
-        return sum(pool.starmap(_client, [(url, requests // clients, n) for n in range(clients)]))
+        return sum(pool.starmap(_client, [(url, requests // clients, seed) for seed in seeds]))
 
 
 def _client(url: str, requests: int, seed: int) -> int:
     draw = random.Random(seed)
     refused = 0
     with SearchClient(url) as client:
-        for number in itertools.count():
-            if number == requests:
-                return refused
+        for _ in range(requests):
             try:
                 client.search(*_request(draw))
             except ServingError:
