@@ -31,6 +31,7 @@ SHARING = ("faults", "pipelines", "serving")
 the longest, so they come first."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tells `make test` what runs in one process: the tests of a file, or of one of SHARING."""
     for item in items:
