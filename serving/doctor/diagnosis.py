@@ -14,7 +14,7 @@ from serving.doctor.audit import check_audit
 from serving.doctor.environment import check_environment
 from serving.doctor.finding import Finding, Level
 from serving.doctor.releases import check_releases
-from serving.doctor.server import check_server
+from serving.doctor.server import check_leftovers, check_server
 from serving.doctor.workspace import check_workspace
 from serving.repository import ModelRepository
 from serving.settings import ServeSettings
@@ -70,9 +70,12 @@ def _served(patient: Patient, workspace: Workspace) -> Iterator[Finding]:
     except MmrError as error:
         area = "serving" if registry is None and "active.json" in str(error) else "registry"
         yield Finding(area, Level.ERROR, str(error), "Follow the message, then look again.")
+        if area == "registry":
+            yield from check_leftovers(workspace)
         yield from check_releases(workspace, None, hashes=patient.hashes)
         return
     yield from check_agreement(Agreement(workspace, registry, patient.serve, patient.triton_venv))
+    yield from check_leftovers(workspace)
     yield from check_audit(registry)
     yield from check_releases(workspace, registered, hashes=patient.hashes)
 

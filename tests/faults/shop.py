@@ -25,7 +25,7 @@ from serving.doctor.agreement import Agreement, check_agreement
 from serving.doctor.audit import check_audit
 from serving.doctor.diagnosis import repair
 from serving.doctor.finding import Level
-from serving.doctor.server import check_server
+from serving.doctor.server import check_leftovers, check_server
 from serving.model_config import MODELS
 from serving.process import RunningServer, ServerRecord, start_ticks
 from serving.repository import ModelRepository
@@ -187,6 +187,7 @@ def _findings(workspace: Workspace) -> list[Any]:
     return [
         *check_server(workspace, serve=serve),
         *check_agreement(Agreement(workspace, registry, serve, None)),
+        *check_leftovers(workspace),
         *check_audit(registry),
     ]
 

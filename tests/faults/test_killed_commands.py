@@ -6,6 +6,7 @@ disagrees with it, the doctor says so and mends it; and the same command, run ag
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -91,7 +92,7 @@ def break_at_every_write(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = dict(zip(points, pool.map(kill, points), strict=True))
     broken = {f"killed before write {at}, {whole.writes[at]}": f for at, f in found.items() if f}
-    assert broken == {}
+    assert not broken, json.dumps(broken, indent=1)
 
 
 @pytest.mark.timeout(600)
