@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,22 +27,35 @@ from mmr.models.retriever import new_text_retriever
 from mmr.models.storage import save_retriever
 from mmr.stages.showroom import render_showroom
 
-SHARING = ("faults", "pipelines", "serving")
-"""Directories whose tests share servers and trained releases: one process runs them all. They take
-the longest, so they come first."""
+LONGEST = ("faults", "pipelines", "serving")
+"""Directories whose tests take the longest, and so come first."""
+TRAINED = ("test_killed_pipelines.py", "test_secrets.py", "test_untrusted_release.py")
+"""Files of tests/faults that share a shop, which takes minutes to train."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tells `make test` what runs in one process: the tests of a file, or of one of SHARING."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: _group(item) not in SHARING)
+    """Puts the longest first, so that no process has one left when the other is done."""
+    items.sort(key=lambda item: item.nodeid.split("/")[1] not in LONGEST)
 
 
-def _group(item: pytest.Item) -> str:
-    file = item.path.relative_to(Path(__file__).parent)
-    return file.parts[0] if file.parts[0] in SHARING else file.as_posix()
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Has `make test` run in one process what shares servers and models."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByGroup(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group(nodeid)
+
+    return ByGroup(config, log)
+
+
+def group(nodeid: str) -> str:
+    """What must run in one process: the tests of a file, all of serving, all on a trained shop."""
+    file = nodeid.split("::")[0]
+    if file.startswith("tests/serving/"):
+        return "serving"
+    return "trained shop" if file.endswith(TRAINED) else file
 
 
 @pytest.fixture(scope="session")
