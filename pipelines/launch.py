@@ -18,6 +18,7 @@ from mmr.config.run import RunSettings, load_gate_policy, load_settings
 from mmr.errors import ArtifactError
 from mmr.stages import find_champion
 from mmr.tracking import open_tracking
+from mmr.tracking.connection import check_recordable
 from mmr.workspace import Workspace
 from pipelines.compilation import compile_ir
 from pipelines.local import run_locally
@@ -70,6 +71,7 @@ def launch(request: RunRequest) -> RunSummary:
     source = read_source(request.source)
     if request.deploy:
         TritonVenv.locate()  # its absence should be told now, not after the training
+    check_recordable(request.tracking_uri or "")
     workspace = Workspace.open(request.workspace, create=True)
     with only_run(workspace):
         tracking_uri = request.tracking_uri or workspace.tracking_uri

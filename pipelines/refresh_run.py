@@ -14,6 +14,7 @@ from mmr.atomic import write_json
 from mmr.config.refresh import RefreshConfig
 from mmr.errors import MmrError
 from mmr.stages.catalogue_changes import ChangeReport, read_report
+from mmr.tracking.connection import check_recordable
 from mmr.workspace import Workspace
 from pipelines.compilation import compile_ir
 from pipelines.launch import new_console, new_run_directory, only_run
@@ -95,6 +96,7 @@ def launch_refresh(request: RefreshRequest) -> RefreshSummary:
     source = read_source(request.source, judged=False)
     if request.deploy:
         TritonVenv.locate()  # its absence should be told now
+    check_recordable(request.tracking_uri or "")
     workspace = Workspace.open(request.workspace)
     with only_run(workspace):
         console.print(f"Running [bold]refresh[/] with {source.name} in {workspace.path}")
