@@ -38,7 +38,7 @@ demo: setup ## Generate a catalogue, train, prove, release, deploy and search it
 	mmr run data/prepared --preset $(PRESET) --workspace $(WORKSPACE)
 
 test: setup ## Run the tests, JOBS at a time.
-	pytest --numprocesses $(JOBS)
+	pytest --numprocesses $(JOBS) --no-loadscope-reorder
 
 check: setup ## Formatting, lint, types, import rules, pipeline of DVC, commands named in the docs.
 	ruff format --check
