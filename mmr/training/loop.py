@@ -112,8 +112,9 @@ def fit(
     else:
         state.best_metric, best = _validated(model, validate), copied(weights())
         averaged = best
-    decay = settings.ema_decay
-    average = AveragedWeights(decay, weights, averaged) if decay else None
+    average: AveragedWeights | None = None
+    if settings.ema_decay:
+        average = AveragedWeights(settings.ema_decay, weights, averaged)
     with (
         progress_bar(description, settings.steps, show=is_main()) as bar,
         BatchFeed(objective.batch, end=settings.steps) as feed,
