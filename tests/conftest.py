@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,29 @@ def group(nodeid: str) -> str:
     if file.startswith("tests/serving/"):
         return "serving"
     return "trained shop" if file.endswith(TRAINED) else file
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[], int]:
+    """Gives the first of three free ports in a row, which no other test of the run is given.
+
+    Every process of the run has a thousand of its own, below those that the system lends to
+    outgoing connections, and begins somewhere among them: other runs have the same thousands.
+    """
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    spread = os.getpid() % 100
+    firsts = (20_000 + 1_000 * process + (spread + turn) % 100 * 10 for turn in range(100))
+    return lambda: next(first for first in firsts if _are_free(range(first, first + 3)))
+
+
+def _are_free(ports: range) -> bool:
+    with contextlib.ExitStack() as probes:
+        try:
+            for port in ports:
+                probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @pytest.fixture(scope="session")

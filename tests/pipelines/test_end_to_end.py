@@ -5,13 +5,11 @@ One run is killed in training, started again, and goes through to searches; then
 
 import contextlib
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,9 +101,9 @@ class KilledRun:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(tmp_path_factory: pytest.TempPathFactory, free_ports: Callable[[], int]) -> Iterator[Shop]:
     TritonVenv.locate()  # `make test` builds it
-    shop = Shop(tmp_path_factory.mktemp("shop"), _free_port_base())
+    shop = Shop(tmp_path_factory.mktemp("shop"), free_ports())
     yield shop
     subprocess.run(
         [sys.executable, "-m", "mmr", "serve", "--stop", "--workspace", str(shop.workspace)],
@@ -276,17 +274,6 @@ def test_refresh_by_what_the_champion_holds_already_makes_no_release(
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"Nothing changed: release {first['release_id']} holds exactly these" in done.stdout
     assert set(shop.workspace.glob("releases/*")) == before
-
-
-def _free_port_base() -> int:
-    """A port that is free together with the next two."""
-    for base in range(18_000 + os.getpid() % 1000 * 10, 60_000, 10):
-        with contextlib.ExitStack() as sockets, contextlib.suppress(OSError):
-            for port in range(base, base + 3):
-                probe = sockets.enter_context(socket.socket())
-                probe.bind(("127.0.0.1", port))
-            return base
-    raise RuntimeError("no three free ports in a row")
 
 
 def _processes_in(directory: Path) -> list[int]:

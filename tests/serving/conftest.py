@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import threading
 import warnings
 from collections import Counter
@@ -123,31 +122,9 @@ def new_registry(*releases: Path) -> InMemoryTracking:
     return registry
 
 
-def free_port_base(start: int = 20_000) -> int:
-    """The first of three free ports in a row."""
-    for base in range(start + os.getpid() % 5_000, start + 10_000, 7):
-        probes = [socket.socket() for _ in range(3)]
-        try:
-            for offset, probe in enumerate(probes):
-                probe.bind(("127.0.0.1", base + offset))
-        except OSError:
-            continue
-        finally:
-            for probe in probes:
-                probe.close()
-        return base
-    raise RuntimeError("no three free ports in a row")
-
-
 @pytest.fixture(scope="session")
-def free_ports() -> Callable[[int], int]:
-    """Finds the first of three free ports in a row."""
-    return free_port_base
-
-
-@pytest.fixture(scope="session")
-def serve_settings() -> ServeSettings:
-    base = free_port_base()
+def serve_settings(free_ports: Callable[[], int]) -> ServeSettings:
+    base = free_ports()
     return ServeSettings(
         http_port=base,
         grpc_port=base + 1,
@@ -327,11 +304,14 @@ def _write_golden(path: Path, encoder: OnnxQueryEncoder, index: Path, seed: int)
 
 @pytest.fixture(scope="session")
 def served(
-    tmp_path_factory: pytest.TempPathFactory, triton_venv: Path, release_a: Path
+    tmp_path_factory: pytest.TempPathFactory,
+    triton_venv: Path,
+    release_a: Path,
+    free_ports: Callable[[], int],
 ) -> Iterator[tuple[Workspace, RunningServer]]:
     """A workspace whose running server answers with release A."""
     workspace = Workspace.open(tmp_path_factory.mktemp("served"), create=True)
-    settings = ServeSettings.from_port_base(free_port_base(40_000))
+    settings = ServeSettings.from_port_base(free_ports())
     try:
         server = launcher.start(workspace, settings=settings, triton_venv=triton_venv)
         deploy(release_a, workspace=workspace, registry=new_registry(release_a))

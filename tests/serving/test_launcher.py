@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,15 +66,17 @@ def test_killed_server_is_replaced_and_serves_the_same_release(
 
 @pytest.mark.parametrize("name", ["http_port", "grpc_port", "metrics_port"])
 def test_port_in_use_names_the_port_and_starts_nothing(
-    name: str, tmp_path: Path, serve_settings: ServeSettings, triton_venv: Path
+    name: str,
+    tmp_path: Path,
+    free_ports: Callable[[], int],
+    triton_venv: Path,
 ) -> None:
     workspace = Workspace.open(tmp_path / "workspace", create=True)
+    settings = ServeSettings.from_port_base(free_ports())
+    port = getattr(settings, name)
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
+        taken.bind(("127.0.0.1", port))
         taken.listen()
-        port = taken.getsockname()[1]
-        ports = {"http_port": 20_101, "grpc_port": 20_102, "metrics_port": 20_103, name: port}
-        settings = serve_settings.model_copy(update=ports)
         with pytest.raises(ServingError, match=rf"Port {port} .*in use.*--port-base"):
             launcher.start(workspace, settings=settings, triton_venv=triton_venv)
 

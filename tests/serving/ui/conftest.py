@@ -274,13 +274,13 @@ def ui_shop(
     make_release: Callable[..., Path],
     product_table: pa.Table,
     triton_venv: Path,
-    free_ports: Callable[[int], int],
+    free_ports: Callable[[], int],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Workspace]:
     """A workspace whose running Triton answers with a release of the shop."""
     workspace = Workspace.open(tmp_path_factory.mktemp("ui-shop"), create=True)
     champion = make_release(11, releases=workspace.releases, products=product_table)
-    settings = ServeSettings.from_port_base(free_ports(46_000))
+    settings = ServeSettings.from_port_base(free_ports())
     registry = InMemoryTracking()
     registry.register(release_id=champion.name, release_dir=champion, run_id=None, tags={})
     try:
