@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from mmr.config.model import FusionKind, ModelSettings, TextSettings, VisionSettings
@@ -95,15 +97,14 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_backbone(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A two-layer BERT whose WordPiece vocabulary is the tiny shop's own."""
     dataset = Dataset(tiny_dataset)
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[arg-type]
+    titles = [title or "" for title in dataset.product_table(["title"])["title"].to_pylist()]
+    vocabulary = _word_pieces([*titles, *dataset.queries()["query"]], size=400)
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))  # type: ignore[arg-type]
     tokenizer.normalizer = normalizers.BertNormalizer()  # type: ignore[assignment]
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=400, special_tokens=special)
-    titles = [title or "" for title in dataset.product_table(["title"])["title"].to_pylist()]
-    tokenizer.train_from_iterator([*titles, *dataset.queries()["query"]], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        single="[CLS] $A [SEP]",
+        special_tokens=[(name, vocabulary[name]) for name in ("[CLS]", "[SEP]")],
     )
     torch.manual_seed(0)
     config = BertConfig(
@@ -124,6 +125,16 @@ def tiny_backbone(tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory) 
         sep_token="[SEP]",
     ).save_pretrained(out)
     return out
+
+
+def _word_pieces(texts: Sequence[str], *, size: int) -> dict[str, int]:
+    """Each character, and the most frequent words; a trainer breaks ties differently each time."""
+    words = Counter(word for text in texts for word in re.findall(r"\w+|[^\w\s]", text.lower()))
+    characters = sorted({character for word in words for character in word})
+    pieces = [*characters, *(f"##{character}" for character in characters)]
+    pieces += sorted(set(words) - set(pieces), key=lambda word: (-words[word], word))
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *pieces][:size]
+    return {piece: number for number, piece in enumerate(pieces)}
 
 
 @pytest.fixture(scope="session")
