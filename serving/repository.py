@@ -176,6 +176,24 @@ class ModelRepository:
             fsync_path(target)
         return tuple(kind + suffix for kind in MODELS)
 
+    def adopt_candidate(
+        self, version: int, *, settings: ModelSettings, keep_versions: int
+    ) -> tuple[str, ...]:
+        """Moves the candidate's version of both models to where clients are answered from.
+
+        Moved, not staged anew: with every later version Triton would load this one again, because
+        its files lost the hard links of the candidate after it was loaded.
+
+        Returns:
+            The names of the two models.
+        """
+        for model in MODELS:
+            self.configure(model, settings, keep_versions=keep_versions)
+            target = self.path / model
+            (self.path / (model + CANDIDATE_SUFFIX) / str(version)).rename(target / str(version))
+            fsync_path(target)
+        return MODELS
+
     def configure(self, model: str, settings: ModelSettings, *, keep_versions: int) -> bool:
         """Writes a model's `config.pbtxt`; False if it says this already.
 

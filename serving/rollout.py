@@ -121,6 +121,16 @@ class Rollout:
 
     def go_live(self) -> None:
         """Loads the verified release beside the serving one, and switches to it."""
+        keep = self._settings.keep_versions
+        with self._new_version() as version:
+            for model in MODELS:
+                self._transport.unload(model + CANDIDATE_SUFFIX)
+            self._load(
+                self.repository.adopt_candidate(version, settings=self._models, keep_versions=keep)
+            )
+
+    def bring_back(self) -> None:
+        """Loads a release that served before beside the serving one, and switches to it."""
         with self._new_version() as version:
             self._load(self._add(version))
 
@@ -208,7 +218,7 @@ class Rollout:
             with Rollout(
                 old, self._server, self.repository, self._settings, self._serve
             ) as rollout:
-                rollout.go_live()
+                rollout.bring_back()
 
     def _ask(
         self, golden: list[GoldenQuery], *, version: int, model_suffix: str = ""

@@ -26,6 +26,11 @@ __all__ = ["TritonPythonModel"]
 '''
 
 
+_NO_CACHE = """A file, so that Python cannot keep compiled code here: Triton would take that for a
+change of this version, and load it again with every later one.
+"""
+
+
 def stage_model(release: Path, staged: Path, *, kind: str) -> None:
     """Fills the directory of a version: the code that Triton loads, and links to the release.
 
@@ -41,6 +46,7 @@ def stage_model(release: Path, staged: Path, *, kind: str) -> None:
         for source in files_below(release / part):
             _link(source, target / source.relative_to(release))
     write_text(staged / "model.py", _MODEL_PY.format(model=kind))
+    write_text(staged / "__pycache__", _NO_CACHE)
 
 
 def _link(source: Path, target: Path) -> None:

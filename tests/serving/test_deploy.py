@@ -6,10 +6,11 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mmr.errors import ArtifactError, CorruptArtifactError, ServingError, TrackingError
@@ -19,7 +20,7 @@ from serving import launcher
 from serving.client import SearchClient
 from serving.deploy import DeployReport, deploy
 from serving.model_config import CANDIDATE_SUFFIX
-from serving.repository import ModelRepository
+from serving.repository import ActiveVersion, ModelRepository
 from serving.settings import DeploySettings, ModelSettings, ServeSettings
 from serving.transport import connect
 
@@ -55,6 +56,26 @@ def serving_release(report: DeployReport) -> str:
         return client.search("white lamp", 1).release_id
 
 
+def on_record(workspace: Workspace) -> ActiveVersion:
+    active = ModelRepository(workspace.serving).active()
+    assert active is not None
+    return active
+
+
+def model_processes(workspace: Workspace, version: int) -> dict[str, int]:
+    """The process in which Triton runs a version of each model, by the model's name."""
+    server = launcher.status(workspace).server
+    assert server is not None
+    found = {}
+    for child in psutil.Process(server.pid).children(recursive=True):
+        with suppress(psutil.Error):  # one that just ends
+            command = " ".join(child.cmdline())
+            for model in ("query_encoder", "search"):
+                if f"/{model}/{version}/model.py" in command and child.name() != "sh":
+                    found[model] = child.pid
+    return found
+
+
 def test_deployment_serves_the_release_and_moves_the_champion(
     deploy_here: Deploy, registry: InMemoryTracking, release_a: Path
 ) -> None:
@@ -77,6 +98,20 @@ def test_swaps_under_load_lose_no_request_and_mix_no_release(
     versions = [report.version for report in reports]
     assert versions == sorted(set(versions))
     assert serving_release(reports[-1]) == release_b.name
+
+
+def test_the_version_that_serves_is_not_loaded_again_by_the_next_deployment(
+    deploy_here: Deploy, workspace: Workspace, release_a: Path, release_b: Path
+) -> None:
+    """Triton loads a version anew when anything changed in it, be it the links of a file."""
+    deploy_here(release_b)
+    version = deploy_here(release_a).version
+    before = model_processes(workspace, version)
+
+    deploy_here(release_b)
+
+    assert list(before) == ["query_encoder", "search"]
+    assert model_processes(workspace, version) == before
 
 
 def test_older_release_gets_a_new_number_and_only_two_versions_stay(
@@ -242,9 +277,7 @@ def test_lost_race_for_the_champion_puts_the_old_release_back(
         deploy_here(release_a, registry=_OutdatedView(registry))
 
     assert serving_release(before) == release_b.name
-    active = ModelRepository(workspace.serving).active()
-    assert active is not None
-    assert active.release_id == release_b.name
+    assert on_record(workspace).release_id == release_b.name
 
 
 def test_killed_deployment_is_finished_by_running_it_again(
@@ -264,9 +297,7 @@ def test_killed_deployment_is_finished_by_running_it_again(
     after = deploy_here(release_b)
 
     assert serving_release(after) == release_b.name
-    active = repository.active()
-    assert active is not None
-    assert (active.version, active.release_id) == (after.version, release_b.name)
+    assert on_record(workspace) == ActiveVersion(after.version, release_b.name)
 
 
 @contextmanager
@@ -307,9 +338,7 @@ def test_triton_killed_during_a_load_leaves_the_champion_and_the_next_deployment
     with dies, pytest.raises(ServingError, match=r"mmr serve"):
         deploy_here(release_b)
 
-    active = repository.active()
-    assert active is not None
-    assert (active.version, active.release_id) == (before.version, release_a.name)
+    assert on_record(workspace) == ActiveVersion(before.version, release_a.name)
     assert registry.resolve("champion") == release_a.name
     restarted = deploy_here(release_a)  # starts the server again, as `mmr serve` does
     assert serving_release(restarted) == release_a.name
