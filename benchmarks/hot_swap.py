@@ -116,6 +116,7 @@ class _Commands:
             stderr=subprocess.STDOUT,
             env=environment,
             text=True,
+            start_new_session=True,  # an operator sits at another terminal than the customers
         )
         switched = None
         while process.poll() is None:

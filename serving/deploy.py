@@ -4,9 +4,9 @@ The steps, and what a kill between any two of them leaves:
 
 1. Both models are staged and loaded under their candidate names: clients see nothing.
 2. The candidate answers the golden queries of the release. If it fails, the old one serves on.
-3. The same files become version n of `search` and `query_encoder`, loaded beside version n-1.
-   Requests without a pinned version go to n as soon as it is loaded whole; those under way in
-   n-1 finish there.
+3. The candidate is unloaded, and its files become version n of `search` and `query_encoder`,
+   loaded beside version n-1. Requests without a pinned version go to n as soon as it is loaded
+   whole; those under way in n-1 finish there.
 4. `active.json` names version n; a restarted server loads it. Before that, it loads n-1.
 5. The registry moves `champion`. If another promoter was faster, steps 3 and 4 are undone.
 6. Versions older than the previous one are retired; that one stays loaded for `keep_warm_s`.

@@ -8,6 +8,7 @@ serving/
 │   │   ├── warmup/query            sent through a version before it counts as ready
 │   │   └── 7/                      version; both models share one number per release
 │   │       ├── model.py
+│   │       ├── __pycache__         a file, see `serving.staging`
 │   │       └── release/            hard links to the release's files
 │   ├── search_candidate/7/         only while release 7 is being verified
 │   └── search_trial/8/             only while release 8 is on trial

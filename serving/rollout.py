@@ -12,7 +12,6 @@ from mmr.errors import MmrError
 from mmr.release.bundle import GoldenQuery, Release
 from serving.client import SearchClient
 from serving.golden import GoldenReport, verify
-from serving.launcher import load_models
 from serving.model_config import CANDIDATE_SUFFIX, MODELS, SEARCH, TRIAL_SUFFIX
 from serving.process import RunningServer
 from serving.repository import ActiveVersion, ModelRepository
@@ -245,8 +244,9 @@ class Rollout:
         )
 
     def _load(self, models: tuple[str, ...]) -> None:
-        for _ in load_models(self._server, models, timeout_s=self._settings.load_timeout_s):
-            pass
+        """One after the other: each takes a core while it loads, what serves needs the others."""
+        for model in models:
+            self._transport.load(model, timeout_s=self._settings.load_timeout_s)
 
     def _withdraw(self, version: int) -> None:
         """Takes a live version back: Triton unloads it and sends traffic to the one before."""
