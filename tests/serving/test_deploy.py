@@ -108,7 +108,7 @@ def test_the_version_that_serves_is_not_loaded_again_by_the_next_deployment(
     release_a: Path,
 ) -> None:
     """Triton loads a version anew when anything changed in it, be it the links of a file."""
-    new = make_release(12)
+    new = make_release(17)
     registry.register(release_id=new.name, release_dir=new, run_id=None, tags={})
     version = deploy_here(new).version
     before = model_processes(workspace, version)
