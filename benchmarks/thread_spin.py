@@ -1,10 +1,12 @@
-"""How long should a thread of torch spin before it sleeps?
+"""How long should a thread that waits for others spin before it sleeps?
 
     python benchmarks/thread_spin.py --out reports/thread-spin.json
+    python benchmarks/thread_spin.py --release workspace/releases/ID
 
-Trains a small image network with two threads, for several values of GOMP_SPINCOUNT in turn, first
-on an idle machine, then beside one process that keeps a core busy. Run it when nothing else runs.
-The default of `mmr/__init__.py` was chosen by it.
+Trains a small image network with two threads of torch, for several GOMP_SPINCOUNT in turn,
+first on an idle machine, then beside one process that keeps a core busy. With `--release`, the
+same for its query encoder in ONNX Runtime: one thread, two that spin, and two that sleep. Run it
+when nothing else runs. It decided `mmr/__init__.py` and `mmr/release/query_encoder.py`.
 """
 
 import argparse
@@ -17,21 +19,27 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
+
 _DEFAULT = "of libgomp"
 _COUNTS = (_DEFAULT, "0", "3000", "20000", "100000")
+_WAYS = {"1 thread": (1, "0"), "2 that spin": (2, "1"), "2 that sleep": (2, "0")}
 _WARM_UP = 3
+_PAUSE_S = 0.003  # between queries, as customers leave some
 
 
 def main() -> None:
-    """Prints medians in milliseconds a step, by spin count."""
+    """Prints milliseconds: medians of a training step, or p50 and p99 of a query."""
     options = _parse()
     if options.child:
         sys.stdout.write(f"{_step_ms(options.steps)}\n")
         return
-    report = {"idle": _medians(options)}
+    measure = _encoder_ms if options.release else _medians
+    report = {"idle": measure(options)}
     neighbour = multiprocessing.Process(target=_keep_busy, daemon=True)
     neighbour.start()
-    report["beside one busy process"] = _medians(options)
+    report["beside one busy process"] = measure(options)
     neighbour.terminate()
     text = json.dumps(report, indent=2)
     sys.stdout.write(f"{text}\n")
@@ -44,6 +52,8 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--release", type=Path, help="measure its query encoder instead")
+    parser.add_argument("--queries", type=int, default=300, help="of a round, with --release")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -87,6 +97,35 @@ def _step_ms(steps: int) -> float:
         optimizer.step()
         took.append(1000 * (time.perf_counter() - began))
     return statistics.median(took[_WARM_UP:])
+
+
+def _encoder_ms(options: argparse.Namespace) -> dict[str, list[float]]:
+    """p50 and p99 of one short query, over all rounds; the ways take turns in each round."""
+    sessions = {name: _session(options.release, *way) for name, way in _WAYS.items()}
+    tokens = {name: np.ones((1, 5), dtype=np.int64) for name in ("input_ids", "attention_mask")}
+    seen: dict[str, list[float]] = {name: [] for name in _WAYS}
+    for _ in range(options.rounds):
+        for name, session in sessions.items():
+            for query in range(options.queries + _WARM_UP):
+                began = time.perf_counter()
+                session.run(None, tokens)
+                took = 1000 * (time.perf_counter() - began)
+                if query >= _WARM_UP:
+                    seen[name].append(took)
+                time.sleep(_PAUSE_S)
+    return {
+        name: [round(float(np.percentile(took, share)), 1) for share in (50, 99)]
+        for name, took in seen.items()
+    }
+
+
+def _session(release: Path, threads: int, spins: str) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", spins)
+    file = release / "query_encoder" / "encoder.onnx"
+    return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
 def _keep_busy() -> None:

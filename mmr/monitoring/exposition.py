@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from mmr.config.monitor import Watched
-from mmr.monitoring.measures import Status
+from mmr.monitoring.measure import Status
 from mmr.monitoring.report import MonitorReport
 
 METRICS: Mapping[str, str] = {

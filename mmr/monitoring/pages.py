@@ -8,7 +8,7 @@ import jinja2
 
 from mmr.markdown import document, plain, table
 from mmr.monitoring import charts
-from mmr.monitoring.measures import Measure
+from mmr.monitoring.measure import Measure
 from mmr.monitoring.report import MonitorReport
 
 _TEMPLATES = Path(__file__).parent / "templates"

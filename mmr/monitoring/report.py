@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from mmr.config.monitor import MonitorConfig, Watched
-from mmr.monitoring.measures import AxisDrift, Measure, Status, axis_drifts, judge
+from mmr.monitoring.measure import Measure, Status
+from mmr.monitoring.measures import AxisDrift, axis_drifts, judge
 from mmr.monitoring.tally import Slot, Tally
 
 FORMAT_VERSION = 1

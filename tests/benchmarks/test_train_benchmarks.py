@@ -19,6 +19,9 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def load(name: str) -> ModuleType:
+    """A benchmark, which finds its parts beside it as when it is run."""
+    if str(BENCHMARKS) not in sys.path:
+        sys.path.append(str(BENCHMARKS))
     spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from mmr.config.monitor import Limits, MonitorConfig, Watched
-from mmr.monitoring.measures import Status
+from mmr.monitoring.measure import Status
 from mmr.monitoring.report import MonitorReport
 from mmr.release.query_words import word_key
 

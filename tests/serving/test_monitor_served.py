@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from mmr.config.monitor import MonitorConfig, Watched
-from mmr.monitoring.measures import Status
+from mmr.monitoring.measure import Status
 from mmr.monitoring.report import MonitorReport
 from mmr.workspace import Workspace
 from pipelines.watching import MonitorRequest, look
