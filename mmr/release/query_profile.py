@@ -30,6 +30,15 @@ _MAX_BYTES = 64 << 20
 BinArray = NDArray[np.uint8]
 
 
+def has_query_profile(release: Path) -> bool:
+    """Whether a release has one; those that are older than profiles have not.
+
+    Args:
+        release: The release's directory, or a staged part of it.
+    """
+    return (release / QUERY_PROFILE / PROFILE_FILE).is_file()
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -119,9 +128,9 @@ class QueryProfile(_Record):
             CorruptArtifactError: It cannot be read.
             IndexMismatchError: It was made with another encoder.
         """
-        path = release / QUERY_PROFILE / PROFILE_FILE
-        if not path.is_file():
+        if not has_query_profile(release):
             return None
+        path = release / QUERY_PROFILE / PROFILE_FILE
         try:
             if path.stat().st_size > _MAX_BYTES:
                 raise ValueError(f"larger than {_MAX_BYTES} bytes")

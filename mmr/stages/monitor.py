@@ -14,8 +14,8 @@ from mmr.monitoring.exposition import render_metrics
 from mmr.monitoring.pages import render_html, render_markdown
 from mmr.monitoring.report import MonitorReport, summarise
 from mmr.monitoring.tally import RawLine, Tally, Window
-from mmr.release.bundle import Release
-from mmr.release.query_profile import QueryPlacer, QueryProfile
+from mmr.release.bundle import INDEX, Release
+from mmr.release.query_profile import QUERY_PROFILE, QueryPlacer, QueryProfile
 
 
 def monitor(
@@ -40,6 +40,7 @@ def monitor(
     Raises:
         CorruptArtifactError: The release is damaged.
     """
+    release.verify(INDEX, QUERY_PROFILE)
     profile = QueryProfile.read(
         release.path, encoder_fingerprint=release.manifest.encoder_fingerprint
     )

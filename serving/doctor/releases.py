@@ -10,7 +10,9 @@ from mmr.atomic import remove_directory
 from mmr.errors import MmrError
 from mmr.progress import progress_bar
 from mmr.release.bundle import Release
+from mmr.release.query_profile import has_query_profile
 from mmr.stages.whole_release import check_whole
+from mmr.tracking.protocols import CHAMPION
 from mmr.workspace import Workspace
 from serving.doctor.finding import Finding, Level
 
@@ -96,6 +98,14 @@ def _against_registry(
                 f"release {release_id}{f', which is {aliases},' if aliases else ''} is registered, "
                 "but its directory is not here",
                 "Copy it back, or leave it if it lives in another workspace.",
+            )
+        elif CHAMPION in release.aliases and not has_query_profile(present[release_id]):
+            yield Finding(
+                _AREA,
+                Level.WARNING,
+                f"champion {release_id} has no query profile: `mmr monitor` cannot tell whether "
+                "its customers ask for other things than it was trained on",
+                "A release of `mmr run` has one; one of `mmr refresh` has that of its champion.",
             )
 
 

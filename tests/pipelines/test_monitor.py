@@ -115,6 +115,19 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path / "shop")
 
 
+def test_profile_that_is_not_the_recorded_one_is_refused(shop: Shop, mmr: Run) -> None:
+    shop.ask(USUAL)
+    profile = shop.release.path / "query_profile" / "profile.json"
+    profile.chmod(0o644)
+    profile.write_text(profile.read_text() + " ")
+
+    status, out, err = mmr("monitor", "--workspace", shop.path)
+
+    assert status == 1
+    assert "query_profile/profile.json differs from its recorded hash" in out + err
+    assert not (shop.workspace.monitor / "report").exists()
+
+
 def test_usual_queries_are_within_all_limits(shop: Shop, mmr: Run) -> None:
     shop.ask(USUAL)
     status, out, err = mmr("monitor", "--workspace", shop.path)

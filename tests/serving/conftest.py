@@ -52,6 +52,7 @@ def make_release(tmp_path_factory: pytest.TempPathFactory) -> MakeRelease:
         golden_from: Path | None = None,
         index_from: Path | None = None,
         products: pa.Table | None = None,
+        with_profile: bool = True,
     ) -> Path:
         scratch = root / f"scratch-{seed}-{len(list(root.iterdir()))}"
         encoder = _write_encoder(scratch / "query_encoder", seed)
@@ -69,7 +70,8 @@ def make_release(tmp_path_factory: pytest.TempPathFactory) -> MakeRelease:
             TRAINING_QUERIES, encoder.encode, encoder_fingerprint=encoder.fingerprint
         )
         assert profile is not None
-        profile.write(release)
+        if with_profile:
+            profile.write(release)
         _copy(scratch / "index", release / "index")
         (release / "golden.json").write_bytes(golden.read_bytes())
         manifest = seal(

@@ -200,6 +200,24 @@ def test_a_release_whose_directory_is_gone_is_worse_when_an_alias_names_it(
     assert "which is candidate, is registered" in finding.what
 
 
+def test_a_champion_that_queries_cannot_be_held_against_is_named(
+    patient: Patient,
+    registry: InMemoryTracking,
+    shop: Workspace,
+    make_release: Callable[..., Path],
+) -> None:
+    """It is from before releases had a query profile."""
+    old = make_release(43, releases=shop.releases, with_profile=False)
+    registry.register(release_id=old.name, release_dir=old, run_id=None, tags={})
+    assert wrong(patient) == []
+    registry.promote(old.name, expected=None, why="", who="")
+
+    named = [finding for finding in wrong(patient) if "has no query profile" in finding.what]
+
+    assert [finding.level for finding in named] == [Level.WARNING]
+    assert f"champion {old.name}" in named[0].what
+
+
 def test_a_removal_cut_short_is_finished(
     patient: Patient, registry: InMemoryTracking, releases: list[Path]
 ) -> None:
