@@ -20,7 +20,8 @@ COPY mmr mmr
 COPY components components
 COPY pipelines pipelines
 COPY serving serving
-RUN pip install --no-cache-dir --no-deps .
+# build/ holds the empty packages from above: being newer than these, they would be installed again.
+RUN rm -rf build && pip install --no-cache-dir --no-deps .
 
 FROM ${PYTHON_IMAGE}
 # faiss and torch need OpenMP's runtime.
