@@ -92,8 +92,9 @@ def compare_catalogues(
 ) -> CatalogueChanges:
     """Compares a catalogue with that of a release, product by product.
 
-    A vector is found by content, whatever the id: a product that only got another id is not
-    embedded again.
+    An unchanged product keeps its own vector. Any other is found by content, whatever the id: a
+    product that only got another id is not embedded again. Vectors of equal content may differ in
+    the last digits, as they were not computed in one batch.
 
     Args:
         ids: Product ids of the catalogue.
@@ -102,10 +103,16 @@ def compare_catalogues(
         before_contents: Their hashes; None where the release does not record them.
     """
     before: dict[str, bytes | None] = dict.fromkeys(before_ids)
+    sources: dict[bytes | tuple[str, bytes], int] = {}
     if before_contents is not None:
-        before.update(zip(before_ids, before_contents, strict=True))
-    rows_by_content = {content: row for row, content in enumerate(before_contents or ())}
-    found = [rows_by_content.get(content) for content in contents]
+        known = list(zip(before_ids, before_contents, strict=True))
+        before.update(known)
+        for row, (name, content) in enumerate(known):
+            sources[content] = sources[name, content] = row
+    found = [
+        sources.get((name, content), sources.get(content))
+        for name, content in zip(ids, contents, strict=True)
+    ]
     now = set(ids)
     return CatalogueChanges(
         new=[name for name in ids if name not in before],

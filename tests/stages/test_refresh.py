@@ -585,3 +585,10 @@ def test_changes_are_those_that_a_product_by_product_look_finds(
     assert sorted([*changes.reused, *changes.embedded]) == list(range(len(now)))
     assert [contents[row] for row in changes.reused] == [known[row] for row in changes.reused_from]
     assert not {contents[row] for row in changes.embedded} & set(known)
+    ids, own = list(now), list(before)
+    taken = {
+        ids[row]: own[source]
+        for row, source in zip(changes.reused, changes.reused_from, strict=True)
+    }
+    unchanged = {name for name in now if before.get(name) == now[name]}
+    assert {name: taken[name] for name in unchanged} == {name: name for name in unchanged}
