@@ -167,7 +167,7 @@ def _open_session(path: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # threads that spin while they wait: 1.6 times as long on a busy machine, docs/serving.md
+    # threads that spin while they wait answer a third less beside a deployment: docs/serving.md
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors only
     try:
