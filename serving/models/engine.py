@@ -12,13 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mmr.indexing import ProductIndex
-from mmr.release.query_encoder import OnnxQueryEncoder
 from mmr.release.query_profile import QUERY_PROFILE, BinArray, QueryPlacer, QueryProfile
 from mmr.types import Float32Array
+from serving.models.encoding import WARM_UP_QUERIES, WARM_UP_ROUNDS, EncodingEngine
 from serving.models.served_release import ServedRelease
-
-_WARM_UP_QUERIES = ("white wardrobe", "large round dining table made of light oak for six people")
-_WARM_UP_ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -45,32 +42,6 @@ class Answer:
     scores: Float32Array
     titles: NDArray[np.object_]
     bins: BinArray | None = None
-
-
-class EncodingEngine:
-    """The query encoder of one release.
-
-    Args:
-        encoder: The encoder.
-        release_id: The release that it belongs to.
-    """
-
-    def __init__(self, encoder: OnnxQueryEncoder, release_id: str) -> None:
-        self._encoder = encoder
-        self.release_id = release_id
-
-    @classmethod
-    def open(cls, directory: Path, *, threads: int) -> Self:
-        """Loads and warms the encoder of a staged release, after checking its hashes."""
-        served = ServedRelease.open(directory, parts=("query_encoder",))
-        engine = cls(served.open_encoder(threads=threads), served.manifest.release_id)
-        for _ in range(_WARM_UP_ROUNDS):
-            engine.encode(_WARM_UP_QUERIES)
-        return engine
-
-    def encode(self, texts: Sequence[str]) -> Float32Array:
-        """Unit-length embeddings, `(texts, dim)`."""
-        return self._encoder.encode(texts)
 
 
 class SearchEngine:
@@ -114,8 +85,8 @@ class SearchEngine:
             index,
             QueryPlacer(profile) if profile else None,
         )
-        for _ in range(_WARM_UP_ROUNDS):
-            engine.answer([Question(list(_WARM_UP_QUERIES), k=10)])
+        for _ in range(WARM_UP_ROUNDS):
+            engine.answer([Question(list(WARM_UP_QUERIES), k=10)])
         return engine
 
     def answer(self, questions: Sequence[Question]) -> list[Answer]:

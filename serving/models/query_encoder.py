@@ -3,7 +3,7 @@
 from typing import Any
 
 from mmr.errors import MmrError
-from serving.models.engine import EncodingEngine
+from serving.models.encoding import EncodingEngine
 from serving.models.requests import RequestError, check_release, read_texts
 from serving.models.served_release import check_numpy
 from serving.models.tensors import (
