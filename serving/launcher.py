@@ -21,11 +21,11 @@ from mmr.workspace import Workspace
 from serving.live.places import HOME_VARIABLE, LivePlaces
 from serving.model_config import MODELS, SEARCH, TRIAL_SUFFIX
 from serving.ports import check_ports
-from serving.process import RunningServer, ServerRecord, start_ticks, stop
+from serving.process import RunningServer, ServerRecord, end_orphans, start_ticks, stop
 from serving.repository import ActiveVersion, ModelRepository
 from serving.settings import ServeSettings
 from serving.transport import connect
-from serving.triton_venv import TritonVenv
+from serving.triton_venv import STUB, TritonVenv
 
 _POLL_S = 0.05
 _LOG_LINES = 12
@@ -109,7 +109,7 @@ def shut_down(workspace: Workspace, *, grace_s: float) -> bool:
         server = record.running()
         if server:
             stop(server, grace_s=grace_s)
-            _remove_shared_memory(serving)
+        _clear_up_after_killed(serving)
         record.remove()
         return server is not None
 
@@ -155,6 +155,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _launch(
     serving: Path, venv: TritonVenv, settings: ServeSettings, *, foreground: bool
 ) -> RunningServer:
+    _clear_up_after_killed(serving)
     venv.prepare_backends(serving / "backends")
     _link_code(serving / "code")
     with (serving / "triton.log").open("ab") as log:
@@ -278,7 +279,8 @@ def _shared_memory_prefix(serving: Path) -> str:
     return f"mmr_triton_{os.stat(serving).st_ino}_"
 
 
-def _remove_shared_memory(serving: Path) -> None:
-    """What a killed server left in /dev/shm; a clean end leaves nothing."""
+def _clear_up_after_killed(serving: Path) -> None:
+    """What a killed server left in processes and in /dev/shm; a clean end leaves nothing."""
+    end_orphans(serving / "backends" / "python" / STUB)
     for path in Path("/dev/shm").glob(f"{_shared_memory_prefix(serving)}*"):
         path.unlink(missing_ok=True)

@@ -122,6 +122,24 @@ def stop(server: RunningServer, *, grace_s: float) -> None:
         raise ServingError(f"Triton (pid {server.pid}) does not end. Look at it with `ps`.")
 
 
+def end_orphans(stub: Path) -> None:
+    """Kills the model processes of a server that is gone.
+
+    One that dies while it loads a model leaves the processes of that model waiting for it for ever.
+
+    Args:
+        stub: The executable of the workspace's model processes; no server that it belongs to runs.
+    """
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):  # it ended meanwhile, or belongs to another user
+            if entry.name.isdigit() and _executable(entry) == str(stub):
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def _executable(process: Path) -> str:
+    return (process / "cmdline").read_bytes().partition(b"\0")[0].decode(errors="replace")
+
+
 def _ended(server: RunningServer, *, within_s: float) -> bool:
     deadline = time.monotonic() + within_s
     while server.is_alive():

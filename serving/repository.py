@@ -189,8 +189,9 @@ class ModelRepository:
             The names of the two models.
         """
         for model in MODELS:
-            self.configure(model, settings, keep_versions=keep_versions)
             target = self.path / model
+            target.mkdir(parents=True, exist_ok=True)
+            self.configure(model, settings, keep_versions=keep_versions)
             (self.path / (model + CANDIDATE_SUFFIX) / str(version)).rename(target / str(version))
             fsync_path(target)
         return MODELS

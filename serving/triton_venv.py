@@ -12,6 +12,8 @@ from typing import Self
 from mmr.errors import ServingError
 
 ENVIRONMENT_VARIABLE = "MMR_TRITON_VENV"
+STUB = "triton_python_backend_stub"
+"""The executable of a model process."""
 _DEFAULT_NAME = ".venv-triton"
 _CURE = (
     "Run `make setup`, which builds it, or name another one with --triton-venv or "
@@ -113,7 +115,7 @@ class TritonVenv:
 
     @property
     def _stub(self) -> Path:
-        return self.server / "python_backend_stubs" / self.python / "triton_python_backend_stub"
+        return self.server / "python_backend_stubs" / self.python / STUB
 
     def prepare_backends(self, directory: Path) -> None:
         """Puts the Python backend and the stub for this Python version together in `directory`."""

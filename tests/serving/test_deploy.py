@@ -23,6 +23,7 @@ from serving.model_config import CANDIDATE_SUFFIX
 from serving.repository import ActiveVersion, ModelRepository
 from serving.settings import DeploySettings, ModelSettings, ServeSettings
 from serving.transport import connect
+from serving.triton_venv import STUB
 
 Deploy = Callable[..., DeployReport]
 
@@ -73,6 +74,17 @@ def model_processes(workspace: Workspace, version: int) -> dict[str, int]:
             for model in ("query_encoder", "search"):
                 if f"/{model}/{version}/model.py" in command and child.name() != "sh":
                     found[model] = child.pid
+    return found
+
+
+def stub_processes(workspace: Workspace) -> set[int]:
+    """All model processes of a workspace, whether their server lives or not."""
+    stub = str(workspace.serving / "backends" / "python" / STUB)
+    found = set()
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.cmdline()[:1] == [stub]:
+                found.add(process.pid)
     return found
 
 
@@ -345,7 +357,9 @@ def test_triton_killed_during_a_load_leaves_the_champion_and_the_next_deployment
 
     assert on_record(workspace) == ActiveVersion(before.version, release_a.name)
     assert registry.resolve("champion") == release_a.name
+    left = stub_processes(workspace)
     restarted = deploy_here(release_a)  # starts the server again, as `mmr serve` does
+    assert not left & stub_processes(workspace), "processes that wait for the killed server"
     assert serving_release(restarted) == release_a.name
     after = deploy_here(release_b)
     assert serving_release(after) == release_b.name == registry.resolve("champion")

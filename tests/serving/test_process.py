@@ -1,4 +1,6 @@
 import dataclasses
+import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mmr.errors import ServingError
-from serving.process import RunningServer, ServerRecord, start_ticks, stop
+from serving.process import RunningServer, ServerRecord, end_orphans, start_ticks, stop
 
 _STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True)"
 
@@ -61,3 +63,18 @@ def test_record_round_trips_and_a_damaged_one_is_named(
     (tmp_path / "triton.json").write_text('{"pid": 1}')
     with pytest.raises(ServingError, match=r"triton\.json is damaged"):
         record.running()
+
+
+def test_processes_that_outlived_their_server_are_ended_and_no_others(tmp_path: Path) -> None:
+    stubs = [tmp_path / workspace / "stub" for workspace in ("mine", "other")]
+    for stub in stubs:
+        stub.parent.mkdir()
+        shutil.copy(shutil.which("sleep") or "", stub)
+    mine, other = (subprocess.Popen([str(stub), "60"]) for stub in stubs)
+    try:
+        end_orphans(stubs[0])
+        assert mine.wait(5) == -signal.SIGKILL
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
