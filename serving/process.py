@@ -123,17 +123,19 @@ def stop(server: RunningServer, *, grace_s: float) -> None:
 
 
 def end_orphans(stub: Path) -> None:
-    """Kills the model processes of a server that is gone.
+    """Kills the model processes whose server, the leader of their process group, is gone.
 
     One that dies while it loads a model leaves the processes of that model waiting for it for ever.
 
     Args:
-        stub: The executable of the workspace's model processes; no server that it belongs to runs.
+        stub: The executable of the workspace's model processes.
     """
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):  # it ended meanwhile, or belongs to another user
             if entry.name.isdigit() and _executable(entry) == str(stub):
-                os.kill(int(entry.name), signal.SIGKILL)
+                pid = int(entry.name)
+                if start_ticks(os.getpgid(pid)) is None:
+                    os.kill(pid, signal.SIGKILL)
 
 
 def _executable(process: Path) -> str:

@@ -73,7 +73,14 @@ def free_ports() -> Callable[[], int]:
     process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     spread = os.getpid() % 100
     firsts = (20_000 + 1_000 * process + (spread + turn) % 100 * 10 for turn in range(100))
-    return lambda: next(first for first in firsts if _are_free(range(first, first + 3)))
+
+    def give() -> int:
+        for first in firsts:
+            if _are_free(range(first, first + 3)):
+                return first
+        raise RuntimeError("this process has no three free ports in a row left")
+
+    return give
 
 
 def _are_free(ports: range) -> bool:

@@ -68,7 +68,7 @@ class Measure:
 def share_measure(
     name: Watched, config: MonitorConfig, hits: int, *, of: int, note: str
 ) -> Measure:
-    """A share of answers, judged by its interval."""
+    """The share, 0 to 1, of `hits` in `of` answers, judged by its interval."""
     if not of:
         return silent_measure(name, config, Status.NOT_ENOUGH, "no answers")
     found = share_estimate(hits, of, confidence=config.confidence)
@@ -86,7 +86,10 @@ def share_measure(
 def estimated_measure(
     name: Watched, config: MonitorConfig, found: Estimate, *, sample: int, least: int, note: str
 ) -> Measure:
-    """A limit is exceeded when the lower end of the interval is above it."""
+    """A value with its interval: a limit is exceeded when the lower end is above it.
+
+    Both are in the unit of the measure's title; a sample below `least` is not enough to tell.
+    """
     limits = config.limits(name)
     status = Status.NOT_ENOUGH if sample < least else _status(found.low, limits)
     return Measure(
@@ -97,7 +100,10 @@ def estimated_measure(
 def drift_measure(
     name: Watched, config: MonitorConfig, value: float, *, chance: float, sample: int, note: str
 ) -> Measure:
-    """A limit is exceeded when the value is above it and above what chance alone reaches."""
+    """A PSI over `sample` distinct queries, beside what chance alone reaches (`psi_of_chance`).
+
+    A limit is exceeded when the value is above both.
+    """
     limits = config.limits(name)
     if sample < config.min_queries:
         status = Status.NOT_ENOUGH

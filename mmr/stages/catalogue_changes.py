@@ -93,8 +93,8 @@ def compare_catalogues(
     """Compares a catalogue with that of a release, product by product.
 
     An unchanged product keeps its own vector. Any other is found by content, whatever the id: a
-    product that only got another id is not embedded again. Vectors of equal content may differ in
-    the last digits, as they were not computed in one batch.
+    product that only got another id is not embedded again. Vectors of equal content may differ by
+    about 1e-3: features are computed in bfloat16, whose rounding depends on the batch.
 
     Args:
         ids: Product ids of the catalogue.
@@ -103,14 +103,12 @@ def compare_catalogues(
         before_contents: Their hashes; None where the release does not record them.
     """
     before: dict[str, bytes | None] = dict.fromkeys(before_ids)
-    sources: dict[bytes | tuple[str, bytes], int] = {}
     if before_contents is not None:
-        known = list(zip(before_ids, before_contents, strict=True))
-        before.update(known)
-        for row, (name, content) in enumerate(known):
-            sources[content] = sources[name, content] = row
+        before.update(zip(before_ids, before_contents, strict=True))
+    rows = {name: row for row, name in enumerate(before_ids)}
+    rows_by_content = {content: row for row, content in enumerate(before_contents or ())}
     found = [
-        sources.get((name, content), sources.get(content))
+        rows[name] if before.get(name) == content else rows_by_content.get(content)
         for name, content in zip(ids, contents, strict=True)
     ]
     now = set(ids)

@@ -1,4 +1,6 @@
+import contextlib
 import dataclasses
+import os
 import shutil
 import signal
 import subprocess
@@ -65,16 +67,34 @@ def test_record_round_trips_and_a_damaged_one_is_named(
         record.running()
 
 
-def test_processes_that_outlived_their_server_are_ended_and_no_others(tmp_path: Path) -> None:
-    stubs = [tmp_path / workspace / "stub" for workspace in ("mine", "other")]
-    for stub in stubs:
-        stub.parent.mkdir()
-        shutil.copy(shutil.which("sleep") or "", stub)
-    mine, other = (subprocess.Popen([str(stub), "60"]) for stub in stubs)
+@pytest.mark.parametrize("workspace", ["mine", "other"])
+@pytest.mark.parametrize("server_lives", [False, True])
+def test_model_processes_of_this_workspace_whose_server_is_gone_are_ended_and_no_others(
+    workspace: str, server_lives: bool, tmp_path: Path
+) -> None:
+    stub = tmp_path / workspace / "stub"
+    stub.parent.mkdir()
+    shutil.copy(shutil.which("sleep") or "", stub)
+    server = subprocess.Popen(
+        ["sh", "-c", f"{stub} 60 & echo $!; {'wait' if server_lives else 'exit'}"],
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+    assert server.stdout is not None
+    pid = int(server.stdout.readline())
+    while Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0] != str(stub).encode():
+        time.sleep(0.01)  # it is still the shell
+    if not server_lives:
+        server.wait()
     try:
-        end_orphans(stubs[0])
-        assert mine.wait(5) == -signal.SIGKILL
-        assert other.poll() is None
+        end_orphans(tmp_path / "mine" / "stub")
+        deadline = time.monotonic() + (0.3 if server_lives or workspace == "other" else 5)
+        while start_ticks(pid) is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert (start_ticks(pid) is None) == (workspace == "mine" and not server_lives)
     finally:
-        other.kill()
-        other.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.stdout.close()
+        server.wait()
