@@ -173,7 +173,7 @@ def tiny_settings(tiny_backbone: Path) -> RunSettings:
         text_only=TextOnlyStage(loop=loop, batch=batch),
         vision=VisionStage(loop=loop, batch_size=32),
         align=AlignStage(loop=loop, batch=batch),
-        fusion=FusionStage(loop=loop, batch=batch),
+        fusion=FusionStage(loop=loop, batch=batch, image_only_steps=12),
     )
 
 

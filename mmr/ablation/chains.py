@@ -197,7 +197,10 @@ class ChainTrainer:
 
 
 def _training_seconds(model: Path, report: StageReport) -> float:
-    """Seconds of the loop as the model's own history has them: the same when it is reused."""
+    """Seconds of the loops as the model's own history has them: the same when it is reused."""
     record = json.loads((model / "training.json").read_text(encoding="utf-8"))
-    own = [entry for entry in record["history"] if entry["stage"] == report.stage]
-    return max((float(entry["seconds"]) for entry in own), default=0.0)
+    parts: dict[str, float] = {}  # seconds run on within a part of a stage
+    for entry in record["history"]:
+        if entry["stage"].split(".")[0] == report.stage:
+            parts[entry["stage"]] = float(entry["seconds"])
+    return sum(parts.values())

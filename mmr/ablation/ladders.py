@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mmr.ablation.rungs import Ladder, Rung, Step, View
@@ -18,7 +19,9 @@ TEXT_ONLY = Rung(
     "query and product text alone, both heads tuned: the baseline of every claim",
     steps=(Step.TEXT_ONLY,),
 )
-_CONCAT: dict[str, Any] = {"fusion.kind": FusionKind.CONCAT}
+# rungs that are asked nothing about products without text need no head for these
+_NO_IMAGE_ONLY: dict[str, Any] = {"fusion.image_only_steps": 0}
+_CONCAT: dict[str, Any] = {**_NO_IMAGE_ONLY, "fusion.kind": FusionKind.CONCAT}
 # the losses of query with text and query with image are alignment: no part of a naive concatenation
 _NAIVE: dict[str, Any] = {**_CONCAT, "fusion.auxiliary_weight": 0.0}
 _UNTUNED: dict[str, Any] = {**_NAIVE, "vision.loop.steps": 0}
@@ -68,7 +71,7 @@ def _fusion(settings: RunSettings) -> Sequence[Rung]:
             "text-of-aligned" if kind is FusionKind.TEXT_ONLY else kind.replace("_", "-"),
             f"fusion {kind}",
             f"`{kind}` trained from the same aligned towers",
-            overrides={"fusion.kind": kind},
+            overrides={**_NO_IMAGE_ONLY, "fusion.kind": kind},
             against=TEXT_ONLY.name if kind == base else base,
         )
         for kind in FusionKind
@@ -78,7 +81,11 @@ def _fusion(settings: RunSettings) -> Sequence[Rung]:
 
 def _techniques(settings: RunSettings) -> Sequence[Rung]:
     preset = Rung("preset", "the preset", "as the preset has it", against="text-only")
-    return [TEXT_ONLY, preset, *technique_rungs(settings, whole=preset.name, text=TEXT_ONLY.name)]
+    others = technique_rungs(settings, whole=preset.name, text=TEXT_ONLY.name)
+    return [
+        replace(rung, overrides={**rung.overrides, **_NO_IMAGE_ONLY}) if rung.against else rung
+        for rung in (TEXT_ONLY, preset, *others)
+    ]
 
 
 def _vision_size(settings: RunSettings) -> Sequence[Rung]:

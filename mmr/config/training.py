@@ -126,6 +126,11 @@ class FusionStage(Settings):
     word_learning_rate: float = Field(
         0.0, ge=0, description="Peak rate of the word vectors; 0 keeps them as they are."
     )
+    image_only_steps: NonNegativeInt = Field(
+        400,
+        description="Optimizer steps at most of the image head that serves products without a "
+        "text; 0 leaves them to the head that learns beside the text.",
+    )
     text_dropout: float = Field(0.1, ge=0, lt=1, description="Share of products shown textless.")
     image_dropout: float = Field(0.1, ge=0, lt=1, description="Share shown without their image.")
     techniques: TechniqueSettings = TechniqueSettings()

@@ -171,18 +171,41 @@ def _gate_network(dim: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(3 * dim, dim // 2), nn.GELU(), logits)
 
 
+class ModalityExpert(nn.Module):
+    """What one modality says where the other speaks too; it starts at the embedding itself.
+
+        e(x) = n(x + R x)
+
+    Args:
+        dim: Channels in and out.
+
+    Shape:
+        - input, output: `(batch, dim)`, unit length.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.residual = nn.Linear(dim, dim, bias=False)
+        nn.init.zeros_(self.residual.weight)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        return F.normalize(embedding + self.residual(embedding), dim=-1)
+
+
 class BilinearExperts(Gate):
     """A mixture of three experts: the text, the image, and what only both together tell.
 
-    The bilinear expert sees products of text and image channels, so it can tell "red floral" from
-    "red dress beside a floral text". A gate, read from the product alone, weighs text against
-    image; the bilinear expert is added to their mixture by a weight that starts at zero, so the
-    fusion starts exactly at the mean of the aligned embeddings (stage B's quality). Without one
-    modality its weight is 0 and the bilinear expert is silent.
+    Text and image expert may turn their embedding away from what the other says already: beside a
+    photograph the title need not repeat the colour. The bilinear expert sees products of text and
+    image channels, so it can tell "red floral" from "red dress beside a floral text". A gate, read
+    from the product alone, weighs text against image; the bilinear expert is added to their mixture
+    by a weight that starts at zero, so the fusion starts exactly at the mean of the aligned
+    embeddings (stage B's quality). Without one modality its weight is 0, the bilinear expert is
+    silent, and the other modality's embedding stays as it is.
 
         b = W_o ssqrt((U t) * (V v)),  ssqrt(x) = sign(x) sqrt(|x|), then L2
         g = softmax(MLP [t; v; t * v])
-        p = n(g_t t + g_v v + a b)
+        p = n(g_t e_t(t) + g_v e_v(v) + a b)
 
     Args:
         dim: Channels of both inputs and of the output.
@@ -199,6 +222,15 @@ class BilinearExperts(Gate):
         self.image_factor = nn.Linear(dim, rank)
         self.bilinear_out = nn.Linear(rank, dim)
         self.bilinear_weight = nn.Parameter(torch.zeros(1))
+        self.text_expert = ModalityExpert(dim)
+        self.image_expert = ModalityExpert(dim)
+
+    def experts(self, text: Tensor, image: Tensor, *, both: Tensor) -> tuple[Tensor, Tensor]:
+        beside = both.unsqueeze(1)
+        return (
+            torch.where(beside, self.text_expert(text), text),
+            torch.where(beside, self.image_expert(image), image),
+        )
 
     def joint(self, text: Tensor, image: Tensor, tokens: ProductTokens | None) -> Tensor:
         return self.bilinear_weight * self.bilinear_expert(text, image)

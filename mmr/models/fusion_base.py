@@ -62,9 +62,11 @@ class Fusion(nn.Module, ABC):
         weights, joint = self.parts(
             text, image, has_text=has_text, has_image=has_image, tokens=tokens
         )
+        both = has_text & has_image
+        text, image = self.experts(text, image, both=both)
         mixed = weights[:, :1] * text + weights[:, 1:2] * image
         if joint is not None:
-            mixed = mixed + torch.where((has_text & has_image).unsqueeze(1), joint, 0.0)
+            mixed = mixed + torch.where(both.unsqueeze(1), joint, 0.0)
         return F.normalize(mixed, dim=-1)
 
     def parts(
@@ -81,6 +83,19 @@ class Fusion(nn.Module, ABC):
             text, image, has_text=has_text, has_image=has_image, tokens=tokens
         )
         return weights, self.joint(text, image, tokens)
+
+    def experts(self, text: Tensor, image: Tensor, *, both: Tensor) -> tuple[Tensor, Tensor]:
+        """What is weighed: text and image embedding themselves, or what experts make of them.
+
+        Args:
+            text: `(batch, dim)`, unit length.
+            image: `(batch, dim)`, unit length.
+            both: `(batch,)`, bool: products that have both; others keep the embedding they have.
+
+        Returns:
+            Two of `(batch, dim)`, unit length.
+        """
+        return text, image
 
     def joint(self, text: Tensor, image: Tensor, tokens: ProductTokens | None) -> Tensor | None:
         """What a product with both gets on top of its weighted text and image, `(batch, dim)`."""

@@ -56,6 +56,7 @@ class Retriever(nn.Module):
         self.query_head = self._text_head()
         self.text_head = self._text_head()
         self.image_head = self._image_head(image_encoder) if image_encoder else None
+        self.image_only_head: ImageHead | None = None
         self.fusion = fusion
 
     def _text_head(self) -> TextHead:
@@ -121,20 +122,25 @@ class Retriever(nn.Module):
         Returns:
             `(batch, dim)`, unit length.
         """
-        text, image = self.modality_embeddings(text_features, image_features)
+        text, image = self.modality_embeddings(text_features, image_features, has_text=has_text)
         fused: Tensor = self.fusion(
             text, image, has_text=has_text, has_image=has_image, tokens=tokens
         )
-        return fused
+        if self.image_only_head is None:
+            return fused
+        return torch.where((has_image & ~has_text).unsqueeze(1), image, fused)
 
     def modality_embeddings(
-        self, text_features: Tensor, image_features: Tensor | None
+        self, text_features: Tensor, image_features: Tensor | None, *, has_text: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What the fusion is given: text and image embeddings, each `(batch, dim)`."""
         text: Tensor = self.text_head(text_features)
         image = torch.zeros_like(text)
         if image_features is not None and self.image_head is not None:
             image = self.image_head(image_features)
+            if self.image_only_head is not None and not bool(has_text.all()):
+                alone: Tensor = self.image_only_head(image_features)
+                image = torch.where(has_text.unsqueeze(1), image, alone)
         return text, image
 
     def with_words(self, texts: Sequence[str]) -> None:
@@ -157,9 +163,13 @@ class Retriever(nn.Module):
         self.settings = self.settings.model_copy(update={"vision": vision})
         self.image_head = self._image_head(self.image_encoder).to(self.device)
 
+    def with_image_only_head(self) -> None:
+        """Gives products without a text an image head of their own, which starts as a copy."""
+        self.image_only_head = copy.deepcopy(self.image_head)
+
     def with_fusion(self, kind: FusionKind) -> None:
         """Replaces the fusion by a fresh one."""
-        self.kind = kind
+        self.kind, self.image_only_head = kind, None
         channels = token_channels(self.text_encoder, self.image_encoder)
         self.fusion = new_fusion(kind, self.settings, channels).to(self.device)
 

@@ -46,8 +46,9 @@ def modality_shares(
     )
     told = fusion.joint(text, image, tokens)
     told = torch.zeros_like(text) if told is None else told
-    parts = [text, image, F.normalize(told, dim=-1)]
-    joint = (has_text & has_image).to(gate) * told.norm(dim=-1)
+    both = has_text & has_image
+    parts = [*fusion.experts(text, image, both=both), F.normalize(told, dim=-1)]
+    joint = both.to(gate) * told.norm(dim=-1)
     shares = torch.cat([gate, joint.unsqueeze(1)], dim=1)
     shares = shares / shares.sum(1, keepdim=True)
     mixed = F.normalize((shares.unsqueeze(-1) * torch.stack(parts, dim=1)).sum(1), dim=-1)

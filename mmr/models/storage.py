@@ -11,6 +11,7 @@ MODEL/training.json               where it comes from; it decides no vector
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from mmr.models.text import save_text_shape, stored_text_encoder
 from mmr.models.vision import save_image_shape, stored_image_encoder
 from mmr.models.words import WordTable
 
-FORMAT_VERSION = 2  # 2: word vectors
+FORMAT_VERSION = 3  # 2: word vectors; 3: experts of each modality, image-only head
 
 
 def save_retriever(retriever: Retriever, model: Path, *, training: dict[str, Any]) -> None:
@@ -51,6 +52,7 @@ def save_retriever(retriever: Retriever, model: Path, *, training: dict[str, Any
         {
             "format_version": FORMAT_VERSION,
             "fusion": retriever.kind.value,
+            "image_only_head": retriever.image_only_head is not None,
             "model": retriever.settings.model_dump(mode="json"),
             "words": retriever.words.pieces if retriever.words is not None else None,
         },
@@ -66,7 +68,8 @@ def load_retriever(model: Path) -> Retriever:
         CorruptArtifactError: Its files are damaged.
     """
     encoder = model / "encoder"
-    kind, settings, pieces = _read_architecture(encoder / "architecture.json")
+    parts = _read_architecture(encoder / "architecture.json")
+    settings, pieces = parts.settings, parts.word_pieces
     vision = encoder / "vision"
     text_encoder = stored_text_encoder(encoder / "text", settings.text)
     image_encoder = stored_image_encoder(vision, settings.vision) if vision.is_dir() else None
@@ -79,14 +82,16 @@ def load_retriever(model: Path) -> Retriever:
             else None
         ),
         image_encoder=image_encoder,
-        fusion=new_fusion(kind, settings, token_channels(text_encoder, image_encoder)),
-        kind=kind,
+        fusion=new_fusion(parts.fusion, settings, token_channels(text_encoder, image_encoder)),
+        kind=parts.fusion,
         words=(
             None
             if pieces is None
             else WordTable(vocabulary=len(text_encoder.tokenizer), pieces=pieces, dim=settings.dim)
         ),
     )
+    if parts.image_only_head:
+        retriever.with_image_only_head()
     weights = encoder / "weights.safetensors"
     try:
         retriever.load_state_dict(load_file(weights))
@@ -97,7 +102,17 @@ def load_retriever(model: Path) -> Retriever:
     return retriever.eval()
 
 
-def _read_architecture(file: Path) -> tuple[FusionKind, ModelSettings, int | None]:
+@dataclass(frozen=True)
+class _Architecture:
+    """What parts a stored retriever has."""
+
+    fusion: FusionKind
+    settings: ModelSettings
+    word_pieces: int | None
+    image_only_head: bool
+
+
+def _read_architecture(file: Path) -> _Architecture:
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -112,7 +127,11 @@ def _read_architecture(file: Path) -> tuple[FusionKind, ModelSettings, int | Non
             f"{FORMAT_VERSION}. Train again with this mmr, or use the one that wrote it."
         )
     try:
-        settings = ModelSettings.model_validate(stored["model"])
-        return FusionKind(stored["fusion"]), settings, stored["words"]
+        return _Architecture(
+            fusion=FusionKind(stored["fusion"]),
+            settings=ModelSettings.model_validate(stored["model"]),
+            word_pieces=stored["words"],
+            image_only_head=stored["image_only_head"],
+        )
     except (KeyError, ValueError, ValidationError) as error:
         raise CorruptArtifactError(f"{file} is damaged ({error}). Train again.") from error

@@ -37,7 +37,7 @@ def align_queries(
 
 def _train(
     dataset: Dataset, run: StageRun, settings: AlignStageSettings, vision: Path
-) -> tuple[Retriever, FitResult]:
+) -> tuple[Retriever, dict[str, FitResult]]:
     retriever = load_retriever(vision).to(accelerator().device)
     retriever.with_fusion(FusionKind.MEAN)
     data = ImageStageData.open(dataset, retriever, cache=run.cache, settings=settings)
@@ -62,4 +62,4 @@ def _train(
         loop=stage.loop,
         run=run,
     )
-    return retriever, result
+    return retriever, {"": result}

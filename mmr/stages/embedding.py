@@ -93,7 +93,9 @@ class ProductTower:
         for start in range(0, len(rows), _BLOCK):
             block = torch.tensor(rows[start : start + _BLOCK])
             images = None if self.images is None else self.images[block]
-            text, image = self.retriever.modality_embeddings(self.texts[block], images)
+            text, image = self.retriever.modality_embeddings(
+                self.texts[block], images, has_text=self.has_text[block]
+            )
             found = modality_shares(
                 self.retriever.fusion,
                 text,

@@ -36,7 +36,7 @@ def finetune_vision(
 
 def _train(
     dataset: Dataset, run: StageRun, settings: VisionStageSettings, text_only: Path
-) -> tuple[Retriever, FitResult]:
+) -> tuple[Retriever, dict[str, FitResult]]:
     torch.manual_seed(settings.seed)
     retriever = load_retriever(text_only).to(accelerator().device)
     text = retriever.settings.text  # as the parent was built
@@ -59,4 +59,4 @@ def _train(
         loop=settings.stage.loop,
         run=run,
     )
-    return retriever, result
+    return retriever, {"": result}

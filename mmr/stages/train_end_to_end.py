@@ -39,7 +39,7 @@ def train_end_to_end(
 
 def _train(
     dataset: Dataset, run: StageRun, settings: EndToEndStageSettings
-) -> tuple[Retriever, FitResult]:
+) -> tuple[Retriever, dict[str, FitResult]]:
     torch.manual_seed(settings.seed)
     retriever = new_text_retriever(settings.model).to(accelerator().device)
     retriever.with_images()
@@ -71,7 +71,7 @@ def _train(
         loop=stage.loop,
         run=run,
     )
-    return retriever, result
+    return retriever, {"": result}
 
 
 @torch.no_grad()

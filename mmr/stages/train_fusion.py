@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from mmr.config.model import FusionKind
 from mmr.config.training import FusionStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
@@ -15,22 +17,31 @@ from mmr.models.storage import load_retriever
 from mmr.stages.features import image_features, product_features, query_features
 from mmr.stages.technique_inputs import kept_text, teacher_identity, with_techniques
 from mmr.stages.token_features import product_tokens
-from mmr.stages.training_data import open_catalogue, open_judged, validation_scorer
+from mmr.stages.training_data import (
+    ValidationScorer,
+    open_catalogue,
+    open_judged,
+    validation_scorer,
+)
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.data import Catalogue
 from mmr.training.fusion_objective import FusionObjective
+from mmr.training.image_only_objective import ImageOnlyObjective
 from mmr.training.kept_tokens import KeptTokens
 from mmr.training.loop import FitResult
 from mmr.training.processes import accelerator
 from mmr.training.query_objective import TrainingInputs
 
 _BLOCK = 8_192
+_ONE_MODALITY = (FusionKind.TEXT_ONLY, FusionKind.IMAGE_ONLY)
 
 
 def train_fusion(
     *, dataset: Path, aligned: Path, out: Path, settings: FusionStageSettings, cache: Path
 ) -> StageReport:
     """Trains fusion and heads on the kept features of frozen backbones.
+
+    Then the image head of products without a text learns by itself, as the rest is done.
 
     Args:
         dataset: A prepared dataset.
@@ -47,75 +58,120 @@ def train_fusion(
 
 def _train(
     dataset: Dataset, run: StageRun, settings: FusionStageSettings, aligned: Path
-) -> tuple[Retriever, FitResult]:
+) -> tuple[Retriever, dict[str, FitResult]]:
     torch.manual_seed(settings.seed)
     retriever = load_retriever(aligned).to(accelerator().device)
+    if retriever.image_head is None:
+        raise RuntimeError(f"{aligned} has no image tower")
     retriever.with_fusion(settings.stage.kind)
-    catalogue = open_catalogue(dataset, vision=retriever.settings.vision, cache=run.cache)
-    judged = open_judged(dataset, "train")
-    scorer = validation_scorer(dataset)
-    products = product_features(retriever, catalogue.texts, cache=run.cache)
-    images = image_features(retriever, catalogue, cache=run.cache)
-    text = kept_text(retriever, judged, products, settings=settings, cache=run.cache)
-    queries = query_features(retriever, scorer.queries, cache=run.cache)
-    tokens = product_tokens(retriever, catalogue, cache=run.cache)
-    inputs = with_techniques(
-        TrainingInputs(catalogue, judged, text),
-        retriever,
-        dataset,
-        settings=settings,
-        cache=run.cache,
-    )
-    objective = FusionObjective(retriever, inputs, images, settings, tokens=tokens)
-    features = _Features(retriever, catalogue, products, images, tokens)
+    with_image_only = settings.stage.image_only_steps and settings.stage.kind not in _ONE_MODALITY
+    if with_image_only:
+        retriever.with_image_only_head()  # before C turns the image head to what texts leave open
+    data = _StageData.open(dataset, retriever, settings=settings, cache=run.cache)
+    results = {"": _train_fused(data, run, settings)}
+    if with_image_only:
+        results["image_only"] = _train_image_only(data, run, settings)
+    return retriever, results
 
-    def validate() -> float:
-        return scorer.score(
-            retriever.query_head(queries).float().cpu().numpy(),
-            features.product_embeddings().float().cpu().numpy(),
-        )
 
-    result = train_parts(
+def _train_fused(data: _StageData, run: StageRun, settings: FusionStageSettings) -> FitResult:
+    retriever, stage = data.retriever, settings.stage
+    objective = FusionObjective(retriever, data.inputs, data.images, settings, tokens=data.tokens)
+    head = retriever.image_head
+    return train_parts(
         retriever,
         objective,
         kept=objective.kept,
-        parts=_parts(retriever, objective, settings, aligned),
-        validate=validate,
-        loop=settings.stage.loop,
+        parts={
+            retriever.fusion: stage.loop.learning_rate,
+            **({} if head is None else {head: stage.loop.learning_rate}),
+            **retriever.text_parts(
+                rate=stage.text_learning_rate, word_rate=stage.word_learning_rate
+            ),
+            objective.scale: stage.loop.learning_rate,
+        },
+        validate=data.score,
+        loop=stage.loop,
         run=run,
     )
-    return retriever, result
 
 
-def _parts(
-    retriever: Retriever, objective: FusionObjective, settings: FusionStageSettings, aligned: Path
-) -> dict[nn.Module, float]:
-    """What learns, and at which rate."""
-    stage = settings.stage
-    if retriever.image_head is None:
-        raise RuntimeError(f"{aligned} has no image tower")
-    return {
-        retriever.fusion: stage.loop.learning_rate,
-        retriever.image_head: stage.loop.learning_rate,
-        **retriever.text_parts(rate=stage.text_learning_rate, word_rate=stage.word_learning_rate),
-        objective.scale: stage.loop.learning_rate,
-    }
+def _train_image_only(data: _StageData, run: StageRun, settings: FusionStageSettings) -> FitResult:
+    retriever, loop = data.retriever, settings.stage.loop
+    objective = ImageOnlyObjective(retriever, data.inputs, data.images, settings)
+    return train_parts(
+        retriever,
+        objective,
+        kept=objective.kept,
+        parts={objective.head: loop.learning_rate, objective.scale: loop.learning_rate},
+        validate=partial(data.score, text=False),
+        loop=loop.model_copy(update={"steps": settings.stage.image_only_steps}),
+        run=run,
+        part="image_only",
+    )
 
 
 @dataclass(frozen=True)
-class _Features:
-    """What the frozen backbones made of the whole catalogue."""
+class _StageData:
+    """What the frozen backbones made of queries and catalogue, and what is learnt from it.
+
+    Attributes:
+        retriever: In training.
+        catalogue: All products.
+        inputs: Training queries, their products and text features.
+        products: `(products, hidden)`, features of the texts.
+        images: `(products, features)`, of the photographs.
+        tokens: Token states, for a fusion that reads them.
+        queries: `(queries, hidden)`, features of the validation queries.
+        scorer: Scores their answers.
+    """
 
     retriever: Retriever
     catalogue: Catalogue
+    inputs: TrainingInputs
     products: Tensor
     images: Tensor
     tokens: KeptTokens | None
+    queries: Tensor
+    scorer: ValidationScorer
 
-    def product_embeddings(self) -> Tensor:
-        """Of every product with the present heads and fusion, `(products, dim)`."""
+    @classmethod
+    def open(
+        cls, dataset: Dataset, retriever: Retriever, *, settings: FusionStageSettings, cache: Path
+    ) -> _StageData:
+        """Opens the dataset and computes features that are not kept yet."""
+        catalogue = open_catalogue(dataset, vision=retriever.settings.vision, cache=cache)
+        judged, scorer = open_judged(dataset, "train"), validation_scorer(dataset)
+        products = product_features(retriever, catalogue.texts, cache=cache)
+        images = image_features(retriever, catalogue, cache=cache)
+        text = kept_text(retriever, judged, products, settings=settings, cache=cache)
+        inputs = TrainingInputs(catalogue, judged, text)
+        return cls(
+            retriever=retriever,
+            catalogue=catalogue,
+            inputs=with_techniques(inputs, retriever, dataset, settings=settings, cache=cache),
+            products=products,
+            images=images,
+            tokens=product_tokens(retriever, catalogue, cache=cache),
+            queries=query_features(retriever, scorer.queries, cache=cache),
+            scorer=scorer,
+        )
+
+    def score(self, *, text: bool = True) -> float:
+        """NDCG@10 of the validation queries with the present heads and fusion.
+
+        Args:
+            text: Whether texts may be read; without them as if no product had one.
+        """
+        return self.scorer.score(
+            self.retriever.query_head(self.queries).float().cpu().numpy(),
+            self._product_embeddings(text=text).float().cpu().numpy(),
+        )
+
+    def _product_embeddings(self, *, text: bool) -> Tensor:
+        """Of every product, `(products, dim)`."""
         device, tokens = self.retriever.device, self.tokens
-        has_text = torch.from_numpy(self.catalogue.has_text).to(device)
+        has_text = torch.from_numpy(self.catalogue.has_text & text).to(device)
         has_image = torch.from_numpy(self.catalogue.has_image).to(device)
         fused = [
             self.retriever.product_embedding(

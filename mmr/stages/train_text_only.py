@@ -41,7 +41,7 @@ def train_text_only(
 
 def _train(
     dataset: Dataset, run: StageRun, settings: TextOnlyStageSettings
-) -> tuple[Retriever, FitResult]:
+) -> tuple[Retriever, dict[str, FitResult]]:
     torch.manual_seed(settings.seed)
     loop = settings.stage.loop
     retriever = new_text_retriever(settings.model).to(accelerator().device)
@@ -84,7 +84,7 @@ def _train(
         loop=loop,
         run=run,
     )
-    return retriever, result
+    return retriever, {"": result}
 
 
 def _text_source(

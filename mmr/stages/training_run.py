@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,25 +97,32 @@ class StageRun:
             ]
         )[:32]
 
-    @property
-    def checkpoint(self) -> Path:
-        """Where a killed run of this very stage left off."""
-        return self.cache / "checkpoints" / f"{self.key}.pt"
+    def checkpoint(self, part: str = "") -> Path:
+        """Where a killed run of this very stage, or of a further part of it, left off."""
+        return self.cache / "checkpoints" / f"{self.key}{part and '-'}{part}.pt"
 
-    def complete(self, out: Path, train: Callable[[], tuple[Retriever, FitResult]]) -> StageReport:
+    def complete(
+        self, out: Path, train: Callable[[], tuple[Retriever, Mapping[str, FitResult]]]
+    ) -> StageReport:
         """Trains unless the same result is kept already; `out` becomes the model directory.
 
         Of several processes that train as one, the main process alone writes.
+
+        Args:
+            out: The directory to write.
+            train: The trained retriever, and how each part of the stage ended; the part without a
+                name is the stage itself.
         """
         start = time.monotonic()
         kept = self.cache / "models" / self.key
         reused = kept.is_dir()
         if not reused:
-            retriever, result = train()
+            retriever, results = train()
             if is_main():
                 with new_directory(kept) as scratch:
-                    save_retriever(retriever, scratch, training=self._training(result))
-                self.checkpoint.unlink(missing_ok=True)
+                    save_retriever(retriever, scratch, training=self._training(results))
+                for part in results:
+                    self.checkpoint(part).unlink(missing_ok=True)
         if is_main():
             with new_directory(out, replace=True) as scratch:
                 shutil.copytree(kept, scratch, copy_function=_link, dirs_exist_ok=True)
@@ -131,12 +138,15 @@ class StageRun:
             reused=reused,
         )
 
-    def _training(self, result: FitResult) -> dict[str, Any]:
+    def _training(self, results: Mapping[str, FitResult]) -> dict[str, Any]:
         history: list[dict[str, Any]] = []
         if self.parent is not None:
             parent = json.loads((self.parent / "training.json").read_text(encoding="utf-8"))
             history = list(parent["history"])
-        history += [{"stage": self.stage, **record} for record in result.history]
+        for part, result in results.items():
+            stage = f"{self.stage}{part and '.'}{part}"
+            history += [{"stage": stage, **record} for record in result.history]
+        result = results[""]
         return {
             "stage": self.stage,
             "steps": result.steps,
@@ -159,6 +169,7 @@ def train_parts(
     validate: Callable[[], float],
     loop: LoopSettings,
     run: StageRun,
+    part: str = "",
 ) -> FitResult:
     """Trains some parts of a retriever and leaves the rest frozen.
 
@@ -171,14 +182,15 @@ def train_parts(
         validate: Scores the present retriever.
         loop: Numbers of the loop.
         run: Names the checkpoint.
+        part: Of the stage, if it has several.
     """
     trained = nn.ModuleDict({"retriever": retriever, "objective": kept})
     trained.requires_grad_(False)
     groups: list[dict[str, Any]] = []
-    for part, rate in parts.items():
-        parameters = list(part.parameters())
+    for module, rate in parts.items():
+        parameters = list(module.parameters())
         if rate > 0 and parameters:
-            part.requires_grad_(True)
+            module.requires_grad_(True)
             groups.append({"params": parameters, "lr": rate})
     return fit(
         trained,
@@ -187,9 +199,9 @@ def train_parts(
         validate=validate,
         settings=loop,
         seed=run.settings.seed,
-        checkpoint=run.checkpoint,
-        description=run.stage,
-        late=[part for part in parts if isinstance(part, TextEncoder | ImageEncoder)],
+        checkpoint=run.checkpoint(part),
+        description=f"{run.stage}{part and ' '}{part}",
+        late=[module for module in parts if isinstance(module, TextEncoder | ImageEncoder)],
     )
 
 

@@ -50,6 +50,14 @@ def test_shares_of_the_experts_and_the_joint_expert_rebuild_the_vector(weight: f
     gate = fusion.modality_weights(text, image, has_text=HAS_TEXT, has_image=HAS_IMAGE)
     torch.testing.assert_close(shares[0, :2], gate[0] / 1.7)
     assert shares[0, 2].item() == pytest.approx(0.7 / 1.7)
+    parts = [
+        fusion.text_expert(text),
+        fusion.image_expert(image),
+        F.normalize(fusion.joint(text, image, None), dim=-1),
+    ]
+    told = sum(shares[0, column] * part[0] for column, part in enumerate(parts))
+    vector = fusion(text, image, has_text=HAS_TEXT, has_image=HAS_IMAGE)[0]
+    torch.testing.assert_close(F.normalize(told, dim=0), vector)
 
 
 def test_modal_adaptations_shares_are_its_two_weights() -> None:

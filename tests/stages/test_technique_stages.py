@@ -134,7 +134,8 @@ def test_with_every_technique_a_killed_stage_resumes_to_the_same_model(
         trainers[name](tmp_path / "killed")
     resumed = trainers[name](tmp_path / "killed")
 
-    assert steps == [*range(12), *range(8, 12)]
+    image_only = range(12) if name == "fusion" else ()  # learns once the fusion has
+    assert steps == [*range(12), *range(8, 12), *image_only]
     assert encoder_fingerprint(resumed) == encoder_fingerprint(unbroken)
     histories = [
         [(entry["step"], entry["metric"]) for entry in json.loads(text)["history"]]

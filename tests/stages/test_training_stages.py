@@ -65,7 +65,13 @@ def test_each_stage_hands_on_the_history_of_those_before_it(chain: dict[str, Pat
     record = json.loads((chain["fused"] / "training.json").read_text())
 
     stages_seen = list(dict.fromkeys(entry["stage"] for entry in record["history"]))
-    assert stages_seen == ["text_only", "finetune_vision", "align_queries", "train_fusion"]
+    assert stages_seen == [
+        "text_only",
+        "finetune_vision",
+        "align_queries",
+        "train_fusion",
+        "train_fusion.image_only",
+    ]
     assert record["parent"] == encoder_fingerprint(chain["aligned"])
     assert all(0 <= entry["data_wait_share"] <= 1 for entry in record["history"])
     assert 0 <= record["data_wait_share"] <= 1
