@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from mmr.config.base import Settings
 
@@ -68,6 +68,12 @@ class VisionSettings(Settings):
             "layer_type": "basic",
         },
         description="Hugging Face configuration of a backbone that starts from random weights.",
+    )
+    full_rate_from: NonNegativeInt = Field(
+        0,
+        description="Photographs from which on a backbone of random weights learns at its full "
+        "rate. With fewer its rate falls in proportion, so that each moves it as far; 0 is always "
+        "full.",
     )
     pooling: Literal["checkpoint", "mean", "cls", "own"] = Field(
         "checkpoint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
@@ -16,6 +17,12 @@ class LoopSettings(Settings):
 
     steps: NonNegativeInt = Field(
         1000, description="Optimizer steps at most; 0 keeps the start as it is."
+    )
+    passes: float = Field(
+        0.0,
+        ge=0,
+        description="Passes at most over the training queries, or in stage A over the photographs: "
+        "a small shop has fewer steps, and validations in proportion; 0 sets no limit.",
     )
     learning_rate: float = Field(1e-3, gt=0, description="Peak rate of new parts, after warm-up.")
     backbone_learning_rate: float = Field(
@@ -43,6 +50,14 @@ class LoopSettings(Settings):
     compile: bool = Field(
         False, description="Compile backbones that learn (`torch.compile`): pays on GPUs."
     )
+
+    def for_rows(self, rows: int, *, batch: int) -> Self:
+        """The same, ended after `passes` over so many rows, with as many validations."""
+        if not self.passes or not self.steps:
+            return self
+        steps = min(self.steps, math.ceil(self.passes * rows / batch))
+        every = max(1, round(self.validate_every * steps / self.steps))
+        return self.model_copy(update={"steps": steps, "validate_every": every})
 
 
 class QueryBatchSettings(Settings):

@@ -9,7 +9,7 @@ from mmr.config.training import AlignStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
-from mmr.stages.image_towers import ImageStageData
+from mmr.stages.image_towers import ImageStageData, encoder_rate
 from mmr.stages.technique_inputs import teacher_identity
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.loop import FitResult
@@ -46,12 +46,18 @@ def _train(
     encoder, head = retriever.image_encoder, retriever.image_head
     if encoder is None or head is None:
         raise RuntimeError(f"{vision} has no image tower")
+    backbone_rate = encoder_rate(
+        retriever.settings.vision,
+        pretrained=stage.loop.backbone_learning_rate,
+        random=stage.loop.backbone_learning_rate,
+        photographs=int(data.catalogue.has_image.sum()),
+    )
     result = train_parts(
         retriever,
         objective,
         kept=objective.kept,
         parts={
-            encoder: stage.loop.backbone_learning_rate,
+            encoder: backbone_rate,
             head: stage.loop.learning_rate,
             **retriever.text_parts(
                 rate=stage.text_learning_rate, word_rate=stage.word_learning_rate
@@ -59,7 +65,7 @@ def _train(
             objective.scale: stage.loop.learning_rate,
         },
         validate=lambda: data.score_mean(retriever),
-        loop=stage.loop,
+        loop=stage.loop.for_rows(len(data.inputs.judged), batch=stage.batch.queries),
         run=run,
     )
     return retriever, {"": result}

@@ -10,7 +10,7 @@ from mmr.config.training import VisionStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
-from mmr.stages.image_towers import ImageStageData
+from mmr.stages.image_towers import ImageStageData, encoder_rate
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.loop import FitResult
 from mmr.training.objectives import VisionObjective
@@ -45,18 +45,23 @@ def _train(
     data = ImageStageData.open(dataset, retriever, cache=run.cache)
     objective = VisionObjective(retriever, data.inputs, settings)
     rate = settings.stage.loop.learning_rate
-    pretrained = settings.model.vision.backbone != "config"
-    encoder_rate = settings.stage.loop.backbone_learning_rate if pretrained else rate
     encoder, head = retriever.image_encoder, retriever.image_head
     if encoder is None or head is None:
         raise RuntimeError("with_images adds an image tower")
+    photographs = int(data.catalogue.has_image.sum())
+    backbone_rate = encoder_rate(
+        settings.model.vision,
+        pretrained=settings.stage.loop.backbone_learning_rate,
+        random=rate,
+        photographs=photographs,
+    )
     result = train_parts(
         retriever,
         objective,
         kept=objective.scale,
-        parts={encoder: encoder_rate, head: rate, objective.scale: rate},
+        parts={encoder: backbone_rate, head: rate, objective.scale: rate},
         validate=lambda: data.score_mean(retriever),
-        loop=settings.stage.loop,
+        loop=settings.stage.loop.for_rows(photographs, batch=settings.stage.batch_size),
         run=run,
     )
     return retriever, {"": result}

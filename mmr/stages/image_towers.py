@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mmr.config.model import VisionSettings
 from mmr.config.training import QueryStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
@@ -106,6 +107,28 @@ class ImageStageData:
             retriever.query_head(self.query_features).float().cpu().numpy(),
             F.normalize(mixed, dim=-1).float().cpu().numpy(),
         )
+
+
+def encoder_rate(
+    vision: VisionSettings, *, pretrained: float, random: float, photographs: int
+) -> float:
+    """At which rate the vision backbone learns.
+
+    A backbone of random weights learns a few thousand photographs by heart in as many steps as tens
+    of thousands teach it something, so with few of them its rate is lower in proportion: rate times
+    passes over each photograph stays the same.
+
+    Args:
+        vision: Says where the weights come from, and how many photographs allow the full rate.
+        pretrained: The rate of pretrained weights.
+        random: The full rate of random ones.
+        photographs: Of the catalogue.
+
+    Source: ours, measured on two catalogues (docs/training.md).
+    """
+    if vision.backbone != "config":
+        return pretrained
+    return random * min(1.0, photographs / vision.full_rate_from if vision.full_rate_from else 1.0)
 
 
 def _column(mask: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Tensor:

@@ -10,7 +10,7 @@ from mmr.config.training import EndToEndStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever, new_text_retriever
 from mmr.stages.features import encoded_images
-from mmr.stages.image_towers import ImageStageData
+from mmr.stages.image_towers import ImageStageData, encoder_rate
 from mmr.stages.technique_inputs import teacher_identity
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.end_to_end_objective import EndToEndObjective
@@ -52,14 +52,19 @@ def _train(
     if encoder is None or head is None:
         raise RuntimeError("with_images adds an image tower")
     stage = settings.stage
-    pretrained = settings.model.vision.backbone != "config"
     rate = stage.loop.learning_rate
+    backbone_rate = encoder_rate(
+        settings.model.vision,
+        pretrained=stage.loop.backbone_learning_rate,
+        random=rate,
+        photographs=int(data.catalogue.has_image.sum()),
+    )
     result = train_parts(
         retriever,
         objective,
         kept=objective.kept,
         parts={
-            encoder: stage.loop.backbone_learning_rate if pretrained else rate,
+            encoder: backbone_rate,
             head: rate,
             **retriever.text_parts(
                 rate=stage.text_learning_rate, word_rate=stage.word_learning_rate
@@ -68,7 +73,7 @@ def _train(
             objective.scale: rate,
         },
         validate=lambda: _score(retriever, data),
-        loop=stage.loop,
+        loop=stage.loop.for_rows(len(data.inputs.judged), batch=stage.batch.queries),
         run=run,
     )
     return retriever, {"": result}

@@ -91,7 +91,7 @@ def _train_fused(data: _StageData, run: StageRun, settings: FusionStageSettings)
             objective.scale: stage.loop.learning_rate,
         },
         validate=data.score,
-        loop=stage.loop,
+        loop=stage.loop.for_rows(len(data.inputs.judged), batch=stage.batch.queries),
         run=run,
     )
 

@@ -81,7 +81,7 @@ def _train(
             objective.scale: loop.learning_rate,
         },
         validate=validate,
-        loop=loop,
+        loop=loop.for_rows(len(judged), batch=settings.stage.batch.queries),
         run=run,
     )
     return retriever, {"": result}
