@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -146,6 +147,8 @@ class Gate(Fusion):
     for each channel, so that it can be shown to people; the product term is our reading.
     """
 
+    speed: ClassVar[float] = 1.0  # multiplies the logits, and so how fast they learn
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.gate = _gate_network(dim)
@@ -159,7 +162,7 @@ class Gate(Fusion):
         has_image: Tensor,
         tokens: ProductTokens | None = None,
     ) -> Tensor:
-        logits = self.gate(torch.cat([text, image, text * image], dim=-1))
+        logits = self.speed * self.gate(torch.cat([text, image, text * image], dim=-1))
         return masked_weights(logits, torch.stack([has_text, has_image], dim=1))
 
 
@@ -174,7 +177,10 @@ def _gate_network(dim: int) -> nn.Sequential:
 class ModalityExpert(nn.Module):
     """What one modality says where the other speaks too; it starts at the embedding itself.
 
-        e(x) = n(x + R x)
+        e(x) = n(W x)
+
+    `W` starts at half the identity: the length does not count, and a smaller matrix turns further
+    at the same learning rate.
 
     Args:
         dim: Channels in and out.
@@ -185,11 +191,12 @@ class ModalityExpert(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.residual = nn.Linear(dim, dim, bias=False)
-        nn.init.zeros_(self.residual.weight)
+        self.turn = nn.Linear(dim, dim, bias=False)
+        with torch.no_grad():
+            self.turn.weight.copy_(0.5 * torch.eye(dim))
 
     def forward(self, embedding: Tensor) -> Tensor:
-        return F.normalize(embedding + self.residual(embedding), dim=-1)
+        return F.normalize(self.turn(embedding), dim=-1)
 
 
 class BilinearExperts(Gate):
@@ -201,10 +208,11 @@ class BilinearExperts(Gate):
     from the product alone, weighs text against image; the bilinear expert is added to their mixture
     by a weight that starts at zero, so the fusion starts exactly at the mean of the aligned
     embeddings (stage B's quality). Without one modality its weight is 0, the bilinear expert is
-    silent, and the other modality's embedding stays as it is.
+    silent, and the other modality's embedding stays as it is. The gate learns at a tenth of the
+    experts' speed: at their own it takes a side before they have learnt anything.
 
         b = W_o ssqrt((U t) * (V v)),  ssqrt(x) = sign(x) sqrt(|x|), then L2
-        g = softmax(MLP [t; v; t * v])
+        g = softmax(0.1 MLP [t; v; t * v])
         p = n(g_t e_t(t) + g_v e_v(v) + a b)
 
     Args:
@@ -215,6 +223,8 @@ class BilinearExperts(Gate):
     product side. Its equations are not public; low rank and signed square root follow MLB
     (arXiv:1610.04325) and MFB (arXiv:1708.01471). The zero start and the mask are our reading.
     """
+
+    speed = 0.1
 
     def __init__(self, dim: int, *, rank: int) -> None:
         super().__init__(dim)

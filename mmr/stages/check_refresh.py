@@ -111,32 +111,43 @@ def check_refresh(
         judged=comparisons.get(settings.primary_metric),
         config=settings,
     )
-    decision: Literal["promote", "reject"] = "reject" if refused(reasons) else "promote"
+    verdict = RefreshVerdict(
+        "reject" if refused(reasons) else "promote", reasons, _flat(scores, changes)
+    )
     record = {
-        "format_version": FORMAT_VERSION,
-        "kind": "refresh",
-        "decision": decision,
-        "reasons": [asdict(reason) for reason in reasons],
-        "baseline_name": f"champion {release.release_id}",
-        "primary_metric": settings.primary_metric,
+        **_record(verdict, data, release, settings),
         **_figures(scores, comparisons, release),
         "changes": asdict(changes),
+    }
+    record["lineage"] |= {"dataset_revision": dataset_revision, "git_revision": git_revision}
+    _write(out, record, scores, data=data, release=release, vectors=vectors)
+    return verdict
+
+
+def _record(
+    verdict: RefreshVerdict, data: Dataset, release: Release, settings: RefreshConfig
+) -> dict[str, Any]:
+    """What was decided about what, by which policy."""
+    fingerprint = release.manifest.encoder_fingerprint
+    return {
+        "format_version": FORMAT_VERSION,
+        "kind": "refresh",
+        "decision": verdict.decision,
+        "reasons": [asdict(reason) for reason in verdict.reasons],
+        "baseline_name": f"champion {release.release_id}",
+        "primary_metric": settings.primary_metric,
         "policy": settings.model_dump(mode="json"),
         "lineage": {
-            "decision": decision,
+            "decision": verdict.decision,
             "parent_release": release.release_id,
             "dataset": data.manifest.name,
             "dataset_hash": data.manifest.content_hash,
-            "dataset_revision": dataset_revision,
-            "git_revision": git_revision,
             "candidate_fingerprint": fingerprint,
             "champion_fingerprint": fingerprint,
         },
         "versions": {"metrics": METRIC_VERSION, "mmr": version("mmr")},
         "mlflow_run_id": None,
     }
-    _write(out, record, scores, data=data, release=release, vectors=vectors)
-    return RefreshVerdict(decision, reasons, _flat(scores, changes))
 
 
 def _score(

@@ -184,20 +184,20 @@ def test_the_bilinear_expert_is_what_its_docstring_says() -> None:
     with torch.no_grad():
         fusion.bilinear_weight.fill_(0.7)
         torch.nn.init.normal_(fusion.gate[-1].weight)
-        torch.nn.init.normal_(fusion.text_expert.residual.weight, std=0.5)
-        torch.nn.init.normal_(fusion.image_expert.residual.weight, std=0.5)
+        torch.nn.init.normal_(fusion.text_expert.turn.weight, std=0.5)
+        torch.nn.init.normal_(fusion.image_expert.turn.weight, std=0.5)
     text, image = unit(2, 1), unit(2, 2)
 
     fused = fusion(text, image, **everything(2))
 
     for row in range(2):
         t, v = text[row], image[row]
-        gate = fusion.gate(torch.cat([t, v, t * v])).softmax(0)
+        gate = (0.1 * fusion.gate(torch.cat([t, v, t * v]))).softmax(0)
         product = fusion.text_factor(t) * fusion.image_factor(v)
         rooted = torch.tensor([x.sign() * abs(x).sqrt() for x in product])
         b = F.normalize(fusion.bilinear_out(F.normalize(rooted, dim=0)), dim=0)
-        from_text = F.normalize(t + fusion.text_expert.residual.weight @ t, dim=0)
-        from_image = F.normalize(v + fusion.image_expert.residual.weight @ v, dim=0)
+        from_text = F.normalize(fusion.text_expert.turn.weight @ t, dim=0)
+        from_image = F.normalize(fusion.image_expert.turn.weight @ v, dim=0)
         expected = F.normalize(gate[0] * from_text + gate[1] * from_image + 0.7 * b, dim=0)
         torch.testing.assert_close(fused[row], expected, atol=1e-4, rtol=1e-4)
 
