@@ -11,7 +11,7 @@ import pandas as pd
 from mmr.atomic import write_json
 from mmr.errors import DataContractError
 from mmr.evaluation.metrics import METRIC_VERSION, mean_metrics
-from mmr.evaluation.systems import Task, score_system
+from mmr.evaluation.systems import SystemScores, Task, score_system
 from mmr.indexing import ProductIndex
 from mmr.release.bundle import INDEX, QUERY_ENCODER, Release
 from mmr.release.query_encoder import OnnxQueryEncoder
@@ -77,15 +77,10 @@ def evaluate_release(
         query_vectors=encoder.encode(list(task.queries["query"])),
         product_vectors=vectors if listed is None else vectors[rows],
     )
-    kinds = task.queries["kind"].replace("", NO_KIND).to_numpy()
     result = {
         "release_id": opened.release_id,
         "encoder_fingerprint": encoder.fingerprint,
-        "metric_version": METRIC_VERSION,
-        "overall": mean_metrics(scores.per_query),
-        "by_kind": {
-            kind: mean_metrics(scores.per_query[kinds == kind]) for kind in sorted(set(kinds))
-        },
+        **_figures(scores, task),
         "queries": _count_queries(asked, task, split=split),
         "judgements": _count_judgements(judged, kept, asked, index.product_ids),
         "catalogue": {
@@ -96,6 +91,17 @@ def evaluate_release(
     }
     write_json(report, result)
     return result
+
+
+def _figures(scores: SystemScores, task: Task) -> dict[str, Any]:
+    kinds = task.queries["kind"].replace("", NO_KIND).to_numpy()
+    return {
+        "metric_version": METRIC_VERSION,
+        "overall": mean_metrics(scores.per_query),
+        "by_kind": {
+            kind: mean_metrics(scores.per_query[kinds == kind]) for kind in sorted(set(kinds))
+        },
+    }
 
 
 def _ranked_rows(index: ProductIndex, listed: set[str] | None) -> Int64Array:
