@@ -144,8 +144,8 @@ def _robustness(settings: RunSettings) -> Sequence[Rung]:
         Rung(
             image_only,
             "image-only",
-            "the product's image alone, trained from the same aligned towers",
-            overrides={"fusion.kind": FusionKind.IMAGE_ONLY},
+            "the product's image alone, trained from the same aligned towers as long as it gains",
+            overrides={"fusion.kind": FusionKind.IMAGE_ONLY, "fusion.loop.passes": 0},
             against="text-only",
         ),
         Rung(final, "fused", "the preset's last stage", against="text-only"),
