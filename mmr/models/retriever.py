@@ -33,6 +33,10 @@ class Retriever(nn.Module):
         fusion: Text and image embedding to product embedding.
         kind: The fusion's kind, for storing.
         words: Vectors of the shop's word pieces, shared by both towers; None leaves them out.
+
+    Attributes:
+        image_only_head: The image head of products without a text; without one, `image_head`
+            serves them too.
     """
 
     def __init__(
