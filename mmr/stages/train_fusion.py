@@ -12,6 +12,7 @@ from torch import Tensor
 from mmr.config.model import FusionKind
 from mmr.config.training import FusionStageSettings
 from mmr.data.dataset import Dataset
+from mmr.models.heads import ImageHead
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
 from mmr.stages.features import image_features, product_features, query_features
@@ -61,30 +62,32 @@ def _train(
 ) -> tuple[Retriever, dict[str, FitResult]]:
     torch.manual_seed(settings.seed)
     retriever = load_retriever(aligned).to(accelerator().device)
-    if retriever.image_head is None:
+    head = retriever.image_head
+    if head is None:
         raise RuntimeError(f"{aligned} has no image tower")
     retriever.with_fusion(settings.stage.kind)
     with_image_only = settings.stage.image_only_steps and settings.stage.kind not in _ONE_MODALITY
     if with_image_only:
         retriever.with_image_only_head()  # before C turns the image head to what texts leave open
     data = _StageData.open(dataset, retriever, settings=settings, cache=run.cache)
-    results = {"": _train_fused(data, run, settings)}
+    results = {"": _train_fused(data, head, run, settings)}
     if with_image_only:
         results["image_only"] = _train_image_only(data, run, settings)
     return retriever, results
 
 
-def _train_fused(data: _StageData, run: StageRun, settings: FusionStageSettings) -> FitResult:
+def _train_fused(
+    data: _StageData, head: ImageHead, run: StageRun, settings: FusionStageSettings
+) -> FitResult:
     retriever, stage = data.retriever, settings.stage
     objective = FusionObjective(retriever, data.inputs, data.images, settings, tokens=data.tokens)
-    head = retriever.image_head
     return train_parts(
         retriever,
         objective,
         kept=objective.kept,
         parts={
             retriever.fusion: stage.loop.learning_rate,
-            **({} if head is None else {head: stage.loop.learning_rate}),
+            head: stage.loop.learning_rate,
             **retriever.text_parts(
                 rate=stage.text_learning_rate, word_rate=stage.word_learning_rate
             ),
