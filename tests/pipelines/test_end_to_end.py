@@ -34,10 +34,12 @@ BEFORE_THE_GATE = (
     "embed_catalogue",
     "build_index",
 )
-# The baseline hardly learns, so that a minute of training is enough to be better than it and the
-# way through the gate can be tested; what a gain is worth is the business of other tests.
+# Of each text two word pieces are read and the baseline hardly learns, so that the photographs have
+# all to bring, a minute of training is enough to be far better, and the way through the gate can be
+# tested; what a gain is worth is the business of other tests.
 SETTINGS = """
 model:
+  text: {max_product_tokens: 4}
   vision: {height: 32, width: 32}
 text_only:
   loop: {steps: 400, learning_rate: 0.0000001, validate_every: 10, patience: 100,
@@ -49,6 +51,7 @@ align:
   loop: {steps: 30, learning_rate: 0.001, validate_every: 10}
 fusion:
   loop: {steps: 60, learning_rate: 0.001, validate_every: 20}
+  image_only_steps: 20
 gate: {confidence: 0.6, max_p: 0.4, slice_margin: 1.0, resamples: 999}
 """
 
