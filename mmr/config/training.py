@@ -52,7 +52,12 @@ class LoopSettings(Settings):
     )
 
     def for_rows(self, rows: int, *, batch: int) -> Self:
-        """The same, ended after `passes` over so many rows, with as many validations."""
+        """The same, ended after `passes` over so many rows, with as many validations.
+
+        Args:
+            rows: Queries or photographs that the stage learns from.
+            batch: How many of them a step takes.
+        """
         if not self.passes or not self.steps:
             return self
         steps = min(self.steps, math.ceil(self.passes * rows / batch))

@@ -68,4 +68,4 @@ def _train(
         loop=stage.loop.for_rows(len(data.inputs.judged), batch=stage.batch.queries),
         run=run,
     )
-    return retriever, {"": result}
+    return retriever, {run.stage: result}

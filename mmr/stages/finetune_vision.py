@@ -64,4 +64,4 @@ def _train(
         loop=settings.stage.loop.for_rows(photographs, batch=settings.stage.batch_size),
         run=run,
     )
-    return retriever, {"": result}
+    return retriever, {run.stage: result}

@@ -76,7 +76,7 @@ def _train(
         loop=stage.loop.for_rows(len(data.inputs.judged), batch=stage.batch.queries),
         run=run,
     )
-    return retriever, {"": result}
+    return retriever, {run.stage: result}
 
 
 @torch.no_grad()

@@ -70,9 +70,10 @@ def _train(
     if with_image_only:
         retriever.with_image_only_head()  # before C turns the image head to what texts leave open
     data = _StageData.open(dataset, retriever, settings=settings, cache=run.cache)
-    results = {"": _train_fused(data, head, run, settings)}
+    results = {run.stage: _train_fused(data, head, run, settings)}
     if with_image_only:
-        results["image_only"] = _train_image_only(data, run, settings)
+        alone = run.part("image_only")
+        results[alone.stage] = _train_image_only(data, alone, settings)
     return retriever, results
 
 
@@ -110,7 +111,6 @@ def _train_image_only(data: _StageData, run: StageRun, settings: FusionStageSett
         validate=partial(data.score, text=False),
         loop=loop.model_copy(update={"steps": settings.stage.image_only_steps}),
         run=run,
-        part="image_only",
     )
 
 

@@ -84,7 +84,7 @@ def _train(
         loop=loop.for_rows(len(judged), batch=settings.stage.batch.queries),
         run=run,
     )
-    return retriever, {"": result}
+    return retriever, {run.stage: result}
 
 
 def _text_source(

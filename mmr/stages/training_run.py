@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,9 +97,14 @@ class StageRun:
             ]
         )[:32]
 
-    def checkpoint(self, part: str = "") -> Path:
-        """Where a killed run of this very stage, or of a further part of it, left off."""
-        return self.cache / "checkpoints" / f"{self.key}{part and '-'}{part}.pt"
+    @property
+    def checkpoint(self) -> Path:
+        """Where a killed run of this very stage left off."""
+        return self.cache / "checkpoints" / f"{self.key}.pt"
+
+    def part(self, name: str) -> StageRun:
+        """A further loop of this stage, with a checkpoint and a history of its own."""
+        return replace(self, stage=f"{self.stage}.{name}")
 
     def complete(
         self, out: Path, train: Callable[[], tuple[Retriever, Mapping[str, FitResult]]]
@@ -110,8 +115,7 @@ class StageRun:
 
         Args:
             out: The directory to write.
-            train: The trained retriever, and how each part of the stage ended; the part without a
-                name is the stage itself.
+            train: The trained retriever, and how each loop ended, by the stage of its run.
         """
         start = time.monotonic()
         kept = self.cache / "models" / self.key
@@ -121,8 +125,8 @@ class StageRun:
             if is_main():
                 with new_directory(kept) as scratch:
                     save_retriever(retriever, scratch, training=self._training(results))
-                for part in results:
-                    self.checkpoint(part).unlink(missing_ok=True)
+                for stage in results:
+                    replace(self, stage=stage).checkpoint.unlink(missing_ok=True)
         if is_main():
             with new_directory(out, replace=True) as scratch:
                 shutil.copytree(kept, scratch, copy_function=_link, dirs_exist_ok=True)
@@ -143,10 +147,9 @@ class StageRun:
         if self.parent is not None:
             parent = json.loads((self.parent / "training.json").read_text(encoding="utf-8"))
             history = list(parent["history"])
-        for part, result in results.items():
-            stage = f"{self.stage}{part and '.'}{part}"
-            history += [{"stage": stage, **record} for record in result.history]
-        result = results[""]
+        for stage, loop in results.items():
+            history += [{"stage": stage, **record} for record in loop.history]
+        result = results[self.stage]
         return {
             "stage": self.stage,
             "steps": result.steps,
@@ -169,7 +172,6 @@ def train_parts(
     validate: Callable[[], float],
     loop: LoopSettings,
     run: StageRun,
-    part: str = "",
 ) -> FitResult:
     """Trains some parts of a retriever and leaves the rest frozen.
 
@@ -182,7 +184,6 @@ def train_parts(
         validate: Scores the present retriever.
         loop: Numbers of the loop.
         run: Names the checkpoint.
-        part: Of the stage, if it has several.
     """
     trained = nn.ModuleDict({"retriever": retriever, "objective": kept})
     trained.requires_grad_(False)
@@ -199,8 +200,8 @@ def train_parts(
         validate=validate,
         settings=loop,
         seed=run.settings.seed,
-        checkpoint=run.checkpoint(part),
-        description=f"{run.stage}{part and ' '}{part}",
+        checkpoint=run.checkpoint,
+        description=run.stage,
         late=[module for module in parts if isinstance(module, TextEncoder | ImageEncoder)],
     )
 
