@@ -11,6 +11,8 @@ MODEL/training.json               where it comes from; it decides no vector
 from __future__ import annotations
 
 import json
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from mmr.atomic import write_json
 from mmr.config.model import FusionKind, ModelSettings
@@ -29,6 +32,7 @@ from mmr.models.vision import save_image_shape, stored_image_encoder
 from mmr.models.words import WordTable
 
 FORMAT_VERSION = 3  # 2: word vectors; 3: experts of each modality, image-only head
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # as safetensors tells of it
 
 
 def save_retriever(retriever: Retriever, model: Path, *, training: dict[str, Any]) -> None:
@@ -46,7 +50,7 @@ def save_retriever(retriever: Retriever, model: Path, *, training: dict[str, Any
         (encoder / "vision").mkdir()
         save_image_shape(retriever.image_encoder, encoder / "vision")
     tensors = {name: value.contiguous() for name, value in retriever.state_dict().items()}
-    save_file(tensors, encoder / "weights.safetensors")
+    _save_tensors(tensors, encoder / "weights.safetensors")
     write_json(
         encoder / "architecture.json",
         {
@@ -58,6 +62,22 @@ def save_retriever(retriever: Retriever, model: Path, *, training: dict[str, Any
         },
     )
     write_json(model / "training.json", training)
+
+
+def _save_tensors(tensors: dict[str, Tensor], file: Path) -> None:
+    """Writes tensors; what the system refuses is an `OSError`, as of every other writer.
+
+    Raises:
+        OSError: No space, no right to write, and the like.
+    """
+    try:
+        save_file(tensors, file)
+    except SafetensorError as error:
+        refused = _SYSTEM_ERROR.search(str(error))
+        if refused is None:
+            raise
+        number = int(refused[1])
+        raise OSError(number, os.strerror(number), str(file)) from error
 
 
 def load_retriever(model: Path) -> Retriever:
