@@ -58,6 +58,14 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to bind. Triton has no login: keep it on loopback.")
     ] = "127.0.0.1",
+    open_http: Annotated[
+        bool,
+        typer.Option(
+            "--open-http",
+            help="Take queries and commands over HTTP too. Only for callers that you trust: a "
+            "hostile request can end Triton there, and not over gRPC.",
+        ),
+    ] = False,
     triton_venv: TritonVenvOption = None,
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay attached; Ctrl-C stops the server.")
@@ -78,8 +86,8 @@ def serve(
     if status + stop + foreground > 1:
         raise ConfigError("Choose one of --status, --stop and --foreground.")
     place = Workspace.open(workspace)
-    settings = ServeSettings(
-        http_port=port_base, grpc_port=port_base + 1, metrics_port=port_base + 2, host=host
+    settings = ServeSettings.from_port_base(port_base).model_copy(
+        update={"host": host, "open_http": open_http}
     )
     if stop:
         stopped = launcher.shut_down(place, grace_s=settings.stop_grace_s)

@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from mmr.workspace import Workspace
 from serving.live.places import HOME_VARIABLE, LivePlaces
 from serving.model_config import MODELS, SEARCH, TRIAL_SUFFIX
 from serving.ports import check_ports
-from serving.process import RunningServer, ServerRecord, end_orphans, start_ticks, stop
+from serving.process import KEY_HEADER, RunningServer, ServerRecord, end_orphans, start_ticks, stop
 from serving.repository import ActiveVersion, ModelRepository
 from serving.settings import ServeSettings
 from serving.transport import connect
@@ -29,6 +30,10 @@ from serving.triton_venv import STUB, TritonVenv
 
 _POLL_S = 0.05
 _LOG_LINES = 12
+_NEVER_OPEN = "shared-memory,trace,logging"  # nobody here needs them, and they reach beyond Triton
+# What Triton reads JSON for: one request of a hundred bytes (a tensor of 10^12 numbers) or of some
+# megabytes (lists in lists) ends the server while it is read.
+_READS_JSON = "inference,model-repository"
 
 
 @dataclass(frozen=True)
@@ -158,10 +163,11 @@ def _launch(
     _clear_up_after_killed(serving)
     venv.prepare_backends(serving / "backends")
     _link_code(serving / "code")
+    key = secrets.token_hex(16)
     with (serving / "triton.log").open("ab") as log:
         output = sys.stderr if foreground else log
         process = subprocess.Popen(
-            _command(serving, venv, settings),
+            _command(serving, venv, settings, key=key),
             env=venv.environment(serving / "code") | {HOME_VARIABLE: str(serving)},
             cwd=serving,
             stdin=subprocess.DEVNULL,
@@ -177,11 +183,13 @@ def _launch(
         http_port=settings.http_port,
         grpc_port=settings.grpc_port,
         metrics_port=settings.metrics_port,
+        key=key,
     )
 
 
-def _command(serving: Path, venv: TritonVenv, settings: ServeSettings) -> list[str]:
+def _command(serving: Path, venv: TritonVenv, settings: ServeSettings, *, key: str) -> list[str]:
     host = settings.host
+    closed_to_http = _NEVER_OPEN if settings.open_http else f"{_READS_JSON},{_NEVER_OPEN}"
     return [
         str(venv.binary),
         f"--model-repository={serving / 'repository'}",
@@ -192,8 +200,10 @@ def _command(serving: Path, venv: TritonVenv, settings: ServeSettings) -> list[s
         f"--backend-config=python,shm-region-prefix-name={_shared_memory_prefix(serving)}",
         f"--http-address={host}",
         f"--http-port={settings.http_port}",
+        f"--http-restricted-api={closed_to_http}:{KEY_HEADER}={key}",
         f"--grpc-address={host}",
         f"--grpc-port={settings.grpc_port}",
+        f"--grpc-restricted-protocol={_NEVER_OPEN}:{KEY_HEADER}={key}",
         f"--metrics-address={host}",
         f"--metrics-port={settings.metrics_port}",
         f"--exit-timeout-secs={max(1, int(settings.stop_grace_s) - 2)}",

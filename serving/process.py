@@ -5,13 +5,14 @@ import json
 import os
 import signal
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mmr.atomic import write_json
 from mmr.errors import ServingError
 
 _POLL_S = 0.05
+KEY_HEADER = "mmr-key"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class RunningServer:
         http_port: For `protocol="http"`.
         grpc_port: For `protocol="grpc"`.
         metrics_port: Prometheus text under `/metrics`.
+        key: What a request for something that is closed must carry in the header `KEY_HEADER`;
+            empty for a server of an older mmr, which closes nothing.
     """
 
     pid: int
@@ -33,6 +36,7 @@ class RunningServer:
     http_port: int
     grpc_port: int
     metrics_port: int
+    key: str = field(default="", repr=False)
 
     @property
     def grpc_url(self) -> str:

@@ -30,6 +30,11 @@ class ServeSettings(Settings):
     grpc_port: int = Field(8001, ge=1, le=65535, description="Port of the gRPC protocol.")
     metrics_port: int = Field(8002, ge=1, le=65535, description="Port of Prometheus metrics.")
     host: str = Field("127.0.0.1", description="Address to bind; loopback unless you change it.")
+    open_http: bool = Field(
+        False,
+        description="Whether HTTP takes queries and commands. Triton's reader of JSON can be made "
+        "to end the server, so by default HTTP tells of health, metadata and statistics alone.",
+    )
     start_timeout_s: float = Field(60.0, gt=0, description="Seconds until the server must answer.")
     stop_grace_s: float = Field(15.0, gt=0, description="Seconds between SIGTERM and SIGKILL.")
     models: ModelSettings | None = Field(

@@ -246,6 +246,8 @@ def _explain(target: str, status: str, message: str) -> str:
     lowered = message.lower()
     if "DEADLINE_EXCEEDED" in status or "timed out" in lowered:
         cure = "The call took too long. Look at the server's load, or allow a longer timeout."
+    elif "api is restricted" in lowered:
+        cure = "HTTP is closed there: ask by gRPC, or restart it with `mmr serve --open-http`."
     elif _says_not_loaded(lowered):
         cure = "No such version is loaded. Deploy a release: `mmr deploy RELEASE`."
     elif "UNAVAILABLE" in status or "not healthy" in lowered:

@@ -11,7 +11,7 @@ from mmr.errors import ServingError
 from mmr.workspace import Workspace
 from serving.deploy_lock import deploy_lock
 from serving.live.switches import Warn
-from serving.process import RunningServer, ServerRecord
+from serving.process import KEY_HEADER, RunningServer, ServerRecord
 from serving.repository import ModelRepository
 
 _POLL_S = 1.0
@@ -61,7 +61,8 @@ def _load(server: RunningServer, model: str) -> None:
     """Asks Triton over HTTP: its Python backend is no place for tritonclient."""
     connection = http.client.HTTPConnection(server.http_url, timeout=_LOAD_TIMEOUT_S)
     try:
-        connection.request("POST", f"/v2/repository/models/{model}/load", body="{}")
+        path, headers = f"/v2/repository/models/{model}/load", {KEY_HEADER: server.key}
+        connection.request("POST", path, body="{}", headers=headers)
         answer = connection.getresponse()
         if answer.status != http.HTTPStatus.OK:
             raise ServingError(f"Triton did not load {model}: {answer.read(500)!r}")

@@ -313,10 +313,30 @@ def served(
 ) -> Iterator[tuple[Workspace, RunningServer]]:
     """A workspace whose running server answers with release A."""
     workspace = Workspace.open(tmp_path_factory.mktemp("served"), create=True)
-    settings = ServeSettings.from_port_base(free_ports())
+    yield from _serving(
+        workspace, release_a, ServeSettings.from_port_base(free_ports()), triton_venv
+    )
+
+
+@pytest.fixture(scope="session")
+def served_openly(
+    tmp_path_factory: pytest.TempPathFactory,
+    triton_venv: Path,
+    release_a: Path,
+    free_ports: Callable[[], int],
+) -> Iterator[tuple[Workspace, RunningServer]]:
+    """The same, but HTTP takes queries too."""
+    workspace = Workspace.open(tmp_path_factory.mktemp("served-openly"), create=True)
+    settings = ServeSettings.from_port_base(free_ports()).model_copy(update={"open_http": True})
+    yield from _serving(workspace, release_a, settings, triton_venv)
+
+
+def _serving(
+    workspace: Workspace, release: Path, settings: ServeSettings, triton_venv: Path
+) -> Iterator[tuple[Workspace, RunningServer]]:
     try:
         server = launcher.start(workspace, settings=settings, triton_venv=triton_venv)
-        deploy(release_a, workspace=workspace, registry=new_registry(release_a))
+        deploy(release, workspace=workspace, registry=new_registry(release))
         yield workspace, server
     finally:
         launcher.shut_down(workspace, grace_s=settings.stop_grace_s)

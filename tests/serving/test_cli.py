@@ -39,10 +39,9 @@ def test_search_prints_rank_score_title_and_release(
     assert f"release {release_a.name}" in output
 
 
-def test_search_over_http_by_address(app: typer.Typer, served: Served) -> None:
-    output = run(
-        app, "search", "red sofa", "--url", served[1].http_url, "--protocol", "http", "-k", "1"
-    )
+def test_search_over_http_by_address(app: typer.Typer, served_openly: Served) -> None:
+    url = served_openly[1].http_url
+    output = run(app, "search", "red sofa", "--url", url, "--protocol", "http", "-k", "1")
 
     assert "Red Sofa" in output
 

@@ -27,9 +27,10 @@ Served = tuple[Workspace, RunningServer]
 
 
 @pytest.fixture(params=["grpc", "http"])
-def client(request: pytest.FixtureRequest, served: Served) -> Iterator[SearchClient]:
-    server = served[1]
-    url = server.grpc_url if request.param == "grpc" else server.http_url
+def client(request: pytest.FixtureRequest) -> Iterator[SearchClient]:
+    grpc = request.param == "grpc"
+    server: RunningServer = request.getfixturevalue("served" if grpc else "served_openly")[1]
+    url = server.grpc_url if grpc else server.http_url
     with SearchClient(url, protocol=request.param) as client:
         yield client
 
@@ -141,7 +142,7 @@ def test_bad_request_does_not_spoil_the_others_of_its_batch(served: Served) -> N
     ],
 )
 def test_malformed_tensor_is_refused_by_name_and_the_server_lives(
-    served: Served, name: str, data_type: str, shape: list[int], raw: bytes
+    served_openly: Served, name: str, data_type: str, shape: list[int], raw: bytes
 ) -> None:
     tensor = {
         "name": name,
@@ -150,7 +151,7 @@ def test_malformed_tensor_is_refused_by_name_and_the_server_lives(
         "parameters": {"binary_data_size": len(raw)},
     }
     head = json.dumps({"inputs": [tensor]}).encode()
-    connection = http.client.HTTPConnection(served[1].http_url, timeout=10)
+    connection = http.client.HTTPConnection(served_openly[1].http_url, timeout=10)
     connection.request(
         "POST",
         "/v2/models/search/infer",
@@ -162,7 +163,7 @@ def test_malformed_tensor_is_refused_by_name_and_the_server_lives(
     assert 400 <= answer.status < 500
     assert "TEXT" in json.loads(answer.read())["error"]
     connection.close()
-    with SearchClient(served[1].grpc_url) as client:
+    with SearchClient(served_openly[1].grpc_url) as client:
         assert client.search("red sofa", 1).hits[0].title == "Red Sofa"
 
 

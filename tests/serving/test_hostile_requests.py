@@ -3,8 +3,6 @@
 One server for the whole module. After every example it must still answer a known query as before.
 """
 
-import http.client
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -148,59 +146,6 @@ def test_tensor_of_any_shape_and_type_is_answered_or_refused(
     assert_alive(client, known)
 
 
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
-    ),
-    max_leaves=12,
-)
-_TENSOR = st.fixed_dictionaries(
-    {},
-    optional={
-        "name": st.sampled_from(["TEXT", "K", "NOTHING", ""]) | _JSON,
-        "datatype": st.sampled_from(["BYTES", "INT32", "INT64", "FP32", "BOOL", "?"]) | _JSON,
-        "shape": st.lists(st.integers(-3, 70) | st.just(10**12), max_size=4) | _JSON,
-        "data": st.lists(st.text(max_size=10) | st.integers(), max_size=5) | _JSON,
-        "parameters": _JSON,
-    },
-)
-_BODY = st.fixed_dictionaries(
-    {},
-    optional={
-        "id": _JSON,
-        "inputs": st.lists(_TENSOR, max_size=3) | _JSON,
-        "outputs": st.lists(st.fixed_dictionaries({"name": _JSON}), max_size=3) | _JSON,
-        "parameters": st.dictionaries(
-            st.sampled_from(["release", "key", "fixed", "probe", "other"]), _JSON, max_size=4
-        )
-        | _JSON,
-    },
-)
-
-
-@_BOUNDED
-@given(body=_BODY, model=st.sampled_from(["search", "query_encoder"]))
-def test_any_json_over_http_gets_an_answer_or_a_reason(
-    body: dict[str, Any], model: str, served: Served, client: SearchClient, known: tuple[Any, ...]
-) -> None:
-    status, answer = post(served[1], model, json.dumps(body).encode())
-    assert status == 200 or (400 <= status <= 503 and reason(answer))
-    assert_alive(client, known)
-
-
-@_BOUNDED
-@given(body=st.binary(max_size=200), claimed=st.none() | st.integers(-5, 10**10))
-def test_any_bytes_over_http_get_a_reason(
-    body: bytes, claimed: int | None, served: Served, client: SearchClient, known: tuple[Any, ...]
-) -> None:
-    headers = {} if claimed is None else {"Inference-Header-Content-Length": str(claimed)}
-    status, answer = post(served[1], "search", body, headers)
-    assert 400 <= status <= 503
-    assert reason(answer)
-    assert_alive(client, known)
-
-
 @_BOUNDED
 @given(
     parameters=st.dictionaries(
@@ -285,22 +230,3 @@ def test_server_listens_on_loopback_alone(served: Served) -> None:
     # 127.0.0.1 as the kernel writes it, by itself and inside IPv6
     assert listening <= {"0100007F", "0000000000000000FFFF00000100007F"}
     assert listening
-
-
-def post(
-    server: RunningServer, model: str, body: bytes, headers: dict[str, str] | None = None
-) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(server.http_url, timeout=30)
-    try:
-        connection.request("POST", f"/v2/models/{model}/infer", body=body, headers=headers or {})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
-
-
-def reason(answer: bytes) -> str:
-    """What the error says; Triton's HTTP library answers what is no request at all in HTML."""
-    if answer.lstrip().startswith(b"<"):
-        return answer.decode(errors="replace")
-    return str(json.loads(answer)["error"])

@@ -34,8 +34,9 @@ def deployed(
     triton_venv: Path,
 ) -> tuple[DeployReport, DeployReport]:
     """A serves no longer but is kept loaded; B serves."""
+    serve = serve_settings.model_copy(update={"open_http": True})
     first, second = (
-        deploy(release, serve=serve_settings, triton_venv=triton_venv, **there)
+        deploy(release, serve=serve, triton_venv=triton_venv, **there)
         for release in (release_a, release_b)
     )
     return first, second
