@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -102,50 +102,105 @@ def fit(
     """
     share_weights(model)
     normalise_over_processes(model)
-    weights = partial(learning_weights, model, frozen=frozen_names(model))
-    late_parts = LateParts(late, settings)
-    optimizer = _new_optimizer(parameters, settings)
-    schedule = _new_schedule(optimizer, settings, late_parts)
-    state = LoopState()
-    if checkpoint.is_file():
-        best, averaged = restore_checkpoint(checkpoint, model, optimizer, schedule, state)
-    else:
-        state.best_metric, best = _validated(model, validate), copied(weights())
-        averaged = best
-    average: AveragedWeights | None = None
-    if settings.ema_decay:
-        average = AveragedWeights(settings.ema_decay, weights, averaged)
+    run = _Run(model, objective, parameters, validate, settings, seed, LateParts(late, settings))
+    run.start_or_resume(checkpoint)
+    state = run.state
     with (
         progress_bar(description, settings.steps, show=is_main()) as bar,
         BatchFeed(objective.batch, end=settings.steps) as feed,
         compiled(model, enabled=settings.compile),
     ):
         bar.advance(state.step)
-        start, mark = time.monotonic(), _clock(state)
-        running = 0.0
         while state.step < settings.steps and state.stale < settings.patience:
-            torch.manual_seed(_step_seed(seed, state.step))
-            loss = _timed_step(model, objective, feed, optimizer, settings, state, late_parts)
-            schedule.step()
-            state.step += 1
-            if average:
-                average.update(state.step)
-            running = loss if running == 0.0 else 0.95 * running + 0.05 * loss
-            bar.advance(note=f"loss {running:.3f} best {state.best_metric:.4f}")
+            run.step(feed)
+            bar.advance(note=f"loss {run.loss:.3f} best {state.best_metric:.4f}")
             if state.step % settings.validate_every == 0 or state.step == settings.steps:
-                record = {"loss": running, "learning_rate": float(schedule.get_last_lr()[0])}
-                record["data_wait_share"] = _wait_share(mark, _clock(state))
-                with average.shown(model) if average else nullcontext():
-                    if _note_validation(state, _validated(model, validate), record, start):
-                        best = copied(weights())
-                mark = _clock(state)
+                run.validate()
             if state.step % settings.checkpoint_every == 0 and is_main():
-                kept: dict[str, Weights] = {"model": weights(), "best": best}
-                kept["averaged"] = average.values if average else {}
-                save_checkpoint(checkpoint, kept, optimizer, schedule, state)
-    model.load_state_dict(best, strict=False)
+                run.save(checkpoint)
+    model.load_state_dict(run.best, strict=False)
     share = _wait_share((0.0, 0.0), _clock(state))
     return FitResult(state.best_step, state.best_metric, state.step, state.history, share)
+
+
+class _Run(Generic[Batch]):
+    """A call of `fit`: the optimizer, the best weights so far and where the loop stands.
+
+    Attributes:
+        state: Where it stands.
+        best: What training changed, at the best validation so far.
+        loss: Running mean of the losses since this process began.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective[Batch],
+        parameters: Sequence[dict[str, Any]],
+        validate: Callable[[], float],
+        settings: LoopSettings,
+        seed: int,
+        late: LateParts,
+    ) -> None:
+        self._model, self._objective, self._measure = model, objective, validate
+        self._settings, self._seed, self._late = settings, seed, late
+        self._weights = partial(learning_weights, model, frozen=frozen_names(model))
+        self._optimizer = _new_optimizer(parameters, settings)
+        self._schedule = _new_schedule(self._optimizer, settings, late)
+        self._average: AveragedWeights | None = None
+        self.state, self.best, self.loss = LoopState(), Weights(), 0.0
+
+    def start_or_resume(self, checkpoint: Path) -> None:
+        """Measures the start, or goes on where the checkpoint ends."""
+        state = self.state
+        if checkpoint.is_file():
+            self.best, averaged = restore_checkpoint(
+                checkpoint, self._model, self._optimizer, self._schedule, state
+            )
+        else:
+            state.best_metric = _validated(self._model, self._measure)
+            self.best = averaged = copied(self._weights())
+        if self._settings.ema_decay:
+            self._average = AveragedWeights(self._settings.ema_decay, self._weights, averaged)
+        self._began, self._mark = time.monotonic(), _clock(state)
+
+    def step(self, feed: BatchFeed[Batch]) -> None:
+        """Learns from the next batch.
+
+        The loss is read back, so on an accelerator too the time that is counted is that of
+        finished work.
+        """
+        state = self.state
+        torch.manual_seed(_step_seed(self._seed, state.step))
+        start, waited = time.perf_counter(), feed.waited_s
+        self._model.train()
+        self._late.hold(state.step)
+        batch = feed.take(state.step)
+        loss = _step(self._objective, batch, self._optimizer, self._settings)
+        state.stepped_s += time.perf_counter() - start
+        state.waited_s += feed.waited_s - waited
+        self._schedule.step()
+        state.step += 1
+        if self._average:
+            self._average.update(state.step)
+        self.loss = loss if self.loss == 0.0 else 0.95 * self.loss + 0.05 * loss
+
+    def validate(self) -> None:
+        """Measures the model as it is, or its averaged weights, and keeps them if they are best."""
+        state = self.state
+        record = {"loss": self.loss, "learning_rate": float(self._schedule.get_last_lr()[0])}
+        record["data_wait_share"] = _wait_share(self._mark, _clock(state))
+        with self._average.shown(self._model) if self._average else nullcontext():
+            metric = _validated(self._model, self._measure)
+            if _note_validation(state, metric, record, self._began):
+                self.best = copied(self._weights())
+        self._mark = _clock(state)
+
+    def save(self, checkpoint: Path) -> None:
+        """Writes all that another process needs to go on."""
+        kept: dict[str, Weights] = {"model": self._weights(), "best": self.best}
+        kept["averaged"] = self._average.values if self._average else {}
+        save_checkpoint(checkpoint, kept, self._optimizer, self._schedule, self.state)
 
 
 def _new_optimizer(
@@ -169,30 +224,7 @@ def _new_schedule(
     )
 
 
-def _timed_step(
-    model: nn.Module,
-    objective: Objective[Batch],
-    feed: BatchFeed[Batch],
-    optimizer: torch.optim.Optimizer,
-    settings: LoopSettings,
-    state: LoopState,
-    late: LateParts,
-) -> float:
-    """Takes the step's batch and does the step, and counts how long waiting and both took.
-
-    The loss is read back, so on an accelerator too the time is that of finished work.
-    """
-    start, waited = time.perf_counter(), feed.waited_s
-    model.train()
-    late.hold(state.step)
-    loss = _step(model, objective, feed.take(state.step), optimizer, settings)
-    state.stepped_s += time.perf_counter() - start
-    state.waited_s += feed.waited_s - waited
-    return loss
-
-
 def _step(
-    model: nn.Module,
     objective: Objective[Batch],
     batch: Batch,
     optimizer: torch.optim.Optimizer,
