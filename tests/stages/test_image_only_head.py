@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,15 +104,15 @@ def test_a_stage_killed_while_the_image_only_head_learns_resumes_to_the_same_mod
 ) -> None:
     unbroken = train("unbroken")
     steps: list[int] = []
-    whole_step = training_loop._timed_step
+    whole_step = training_loop._Run.step
 
-    def dying(model, objective, feed, optimizer, settings, state, *rest):  # type: ignore[no-untyped-def]
-        steps.append(state.step)
+    def dying(run: Any, feed: Any) -> None:
+        steps.append(run.state.step)
         if len(steps) == 23:  # the fusion's twelve steps, and eleven of the head's
             raise KeyboardInterrupt
-        return whole_step(model, objective, feed, optimizer, settings, state, *rest)
+        whole_step(run, feed)
 
-    monkeypatch.setattr(training_loop, "_timed_step", dying)
+    monkeypatch.setattr(training_loop._Run, "step", dying)
     with pytest.raises(KeyboardInterrupt):
         train("killed")
     resumed = train("killed")

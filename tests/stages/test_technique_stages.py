@@ -121,15 +121,15 @@ def test_with_every_technique_a_killed_stage_resumes_to_the_same_model(
 ) -> None:
     unbroken = trainers[name](tmp_path / "unbroken")
     steps: list[int] = []
-    whole_step = training_loop._timed_step
+    whole_step = training_loop._Run.step
 
-    def dying(model, objective, feed, optimizer, settings, state, *rest):  # type: ignore[no-untyped-def]
-        steps.append(state.step)
-        if state.step == 11 and steps.count(11) == 1:  # after the second mining, at step 10
+    def dying(run: Any, feed: Any) -> None:
+        steps.append(run.state.step)
+        if run.state.step == 11 and steps.count(11) == 1:  # after the second mining, at step 10
             raise KeyboardInterrupt
-        return whole_step(model, objective, feed, optimizer, settings, state, *rest)
+        whole_step(run, feed)
 
-    monkeypatch.setattr(training_loop, "_timed_step", dying)
+    monkeypatch.setattr(training_loop._Run, "step", dying)
     with pytest.raises(KeyboardInterrupt):
         trainers[name](tmp_path / "killed")
     resumed = trainers[name](tmp_path / "killed")

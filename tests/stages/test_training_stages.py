@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -155,17 +156,17 @@ def test_a_killed_stage_resumes_to_the_same_model(
 ) -> None:
     settings = tiny_settings.text_only_stage
     steps: list[int] = []
-    whole_step = training_loop._timed_step
+    whole_step = training_loop._Run.step
 
-    def dying(model, objective, feed, optimizer, settings, state, *rest):  # type: ignore[no-untyped-def]
-        step = state.step
+    def dying(run: Any, feed: Any) -> None:
+        step = run.state.step
         if step == 9 and 9 not in steps:
             steps.append(step)
             raise KeyboardInterrupt
         steps.append(step)
-        return whole_step(model, objective, feed, optimizer, settings, state, *rest)
+        whole_step(run, feed)
 
-    monkeypatch.setattr(training_loop, "_timed_step", dying)
+    monkeypatch.setattr(training_loop._Run, "step", dying)
     arguments = {"dataset": tiny_dataset, "settings": settings, "cache": tmp_path / "cache"}
     with pytest.raises(KeyboardInterrupt):
         stages.train_text_only(out=tmp_path / "model", **arguments)
