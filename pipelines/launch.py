@@ -21,10 +21,10 @@ from mmr.tracking import open_tracking
 from mmr.tracking.connection import check_recordable
 from mmr.workspace import Workspace
 from pipelines.compilation import compile_ir
-from pipelines.local import run_locally
+from pipelines.local import LocalRun, run_locally
 from pipelines.retrain import retrain
 from pipelines.show import show_summary
-from pipelines.submission import read_source, retrain_arguments
+from pipelines.submission import Source, read_source, retrain_arguments
 from pipelines.summary import RunSummary, previous_dataset, summarise
 from serving.settings import ServeSettings
 from serving.triton_venv import TritonVenv
@@ -84,21 +84,7 @@ def launch(request: RunRequest) -> RunSummary:
             f"champion: {champion.release_id}"
         )
         directory = new_run_directory(workspace)
-        run = run_locally(
-            compile_ir(retrain),
-            retrain_arguments(
-                source,
-                settings=settings,
-                workspace=workspace,
-                tracking_uri=tracking_uri,
-                previous_dataset=previous_dataset(workspace, source.revision),
-                serve=ServeSettings.from_port_base(request.port_base),
-                deploy=request.deploy,
-            ),
-            workspace=workspace,
-            log=directory / "pipeline.log",
-            show=lambda line: console.print(line, markup=False),
-        )
+        run = _retrained(request, source, settings, workspace, directory, console)
         summary = summarise(
             run,
             source=source,
@@ -110,6 +96,32 @@ def launch(request: RunRequest) -> RunSummary:
         write_json(directory / "summary.json", summary.model_dump(mode="json"))
     show_summary(summary, console)
     return summary
+
+
+def _retrained(
+    request: RunRequest,
+    source: Source,
+    settings: RunSettings,
+    workspace: Workspace,
+    directory: Path,
+    console: Console,
+) -> LocalRun:
+    """Runs the pipeline, its own log going to `directory`."""
+    return run_locally(
+        compile_ir(retrain),
+        retrain_arguments(
+            source,
+            settings=settings,
+            workspace=workspace,
+            tracking_uri=request.tracking_uri or workspace.tracking_uri,
+            previous_dataset=previous_dataset(workspace, source.revision),
+            serve=ServeSettings.from_port_base(request.port_base),
+            deploy=request.deploy,
+        ),
+        workspace=workspace,
+        log=directory / "pipeline.log",
+        show=lambda line: console.print(line, markup=False),
+    )
 
 
 def new_console() -> Console:

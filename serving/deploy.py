@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmr.errors import ServingError
-from mmr.progress import progress_bar
+from mmr.progress import Bar, progress_bar
 from mmr.release.bundle import GoldenQuery, Release
 from mmr.tracking.champion import check_expected
 from mmr.tracking.protocols import CHAMPION
@@ -33,7 +33,7 @@ from serving.golden import GoldenReport
 from serving.launcher import start
 from serving.process import RunningServer, ServerRecord
 from serving.registered import check_registered
-from serving.repository import ModelRepository
+from serving.repository import ActiveVersion, ModelRepository
 from serving.rollout import Promotion, Rollout
 from serving.settings import DeploySettings, ServeSettings
 
@@ -134,26 +134,48 @@ def deploy(
     with deploy_lock(workspace), progress_bar(f"Deploying {release.release_id}", _STEPS) as bar:
         server = _running_server(workspace, serve, triton_venv)
         bar.advance(note="server runs")
-        rollout = Rollout(release, server, ModelRepository(workspace.serving), settings, serve)
-        with rollout:
-            before = rollout.repository.active()
-            report = _take_over(rollout, golden, returns=action == "rollback")
-            bar.advance(note="switched")
-            after = rollout.repository.active()
-            if after is None:
-                raise ServingError("No version is active after the switch. Deploy again.")
-            rollout.promote(registry, before, promotion)  # of the champion: finishes its record
-            bar.advance(note="champion moved")
-            rollout.tidy_up()
-            bar.advance(note="done")
+        with Rollout(
+            release, server, ModelRepository(workspace.serving), settings, serve
+        ) as rollout:
+            switch = _switch(rollout, golden, registry, promotion, bar)
     return DeployReport(
         release_id=release.release_id,
-        version=after.version,
-        previous_release_id=before.release_id if before else None,
-        golden=report,
+        version=switch.after.version,
+        previous_release_id=switch.before.release_id if switch.before else None,
+        golden=switch.golden,
         seconds=time.monotonic() - began,
         grpc_url=server.grpc_url,
     )
+
+
+@dataclass(frozen=True)
+class _Switch:
+    """What served before and what serves after, and how that answered its golden queries."""
+
+    before: ActiveVersion | None
+    after: ActiveVersion
+    golden: GoldenReport | None
+
+
+def _switch(
+    rollout: Rollout,
+    golden: list[GoldenQuery],
+    registry: Registry,
+    promotion: Promotion,
+    bar: Bar,
+) -> _Switch:
+    """Steps 1 to 6 on a server that runs."""
+    before = rollout.repository.active()
+    report = _take_over(rollout, golden, returns=promotion.action == "rollback")
+    bar.advance(note="switched")
+    after = rollout.repository.active()
+    if after is None:
+        raise ServingError("No version is active after the switch. Deploy again.")
+    rollout.promote(registry, before, promotion)  # of the champion: finishes its record
+    bar.advance(note="champion moved")
+    rollout.tidy_up()
+    bar.advance(note="done")
+    return _Switch(before, after, report)
 
 
 def _take_over(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
 from mmr.evaluation import charts
 from mmr.evaluation.evaluate import Evaluation
 from mmr.evaluation.examples import (
-    Example,
     QueryGain,
     build_example,
     top_product_ids,
@@ -70,9 +70,8 @@ def render_report(
         facts: Provenance for the footer: dataset, fingerprints, versions.
         modalities: What text and image are worth to the candidate.
     """
-
-    def examples(gains: Sequence[QueryGain]) -> list[Example]:
-        return [
+    examples = {
+        name: [
             build_example(
                 gain,
                 evaluation.task,
@@ -84,32 +83,34 @@ def render_report(
             )
             for gain in gains
         ]
+        for name, gains in {"Wins": plan.wins, "Losses": plan.losses}.items()
+    }
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        **_figures(evaluation), examples=examples, facts=facts, modalities=modalities.summary
+    )
 
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    """What the template says of the measurement, by the names that it uses."""
     wins, _ = wins_and_losses(evaluation.gains, _LISTED_QUERIES)
     deciding = evaluation.comparisons[0]
     parts = [part.comparison for part in deciding.slices]
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            verdict=evaluation.verdict,
-            config=evaluation.config,
-            metrics=METRIC_TITLES,
-            primary=evaluation.config.primary_metric,
-            systems=[*reversed(evaluation.references), evaluation.candidate],
-            comparisons=evaluation.comparisons,
-            deciding=deciding,
-            meanings={part.name: part.meaning for part in evaluation.slices},
-            slices=list(zip(deciding.slices, charts.whiskers(parts), strict=True)),
-            chart=charts.gain_chart([gain.gain for gain in evaluation.gains]),
-            chart_size=(charts.WIDTH, charts.HEIGHT),
-            tables={"Largest gains": wins, "Largest losses": evaluation.worst},
-            examples={"Wins": examples(plan.wins), "Losses": examples(plan.losses)},
-            catalogue=len(evaluation.task.product_ids),
-            facts=facts,
-            modalities=modalities.summary,
-        )
-    )
+    return {
+        "verdict": evaluation.verdict,
+        "config": evaluation.config,
+        "metrics": METRIC_TITLES,
+        "primary": evaluation.config.primary_metric,
+        "systems": [*reversed(evaluation.references), evaluation.candidate],
+        "comparisons": evaluation.comparisons,
+        "deciding": deciding,
+        "meanings": {part.name: part.meaning for part in evaluation.slices},
+        "slices": list(zip(deciding.slices, charts.whiskers(parts), strict=True)),
+        "chart": charts.gain_chart([gain.gain for gain in evaluation.gains]),
+        "chart_size": (charts.WIDTH, charts.HEIGHT),
+        "tables": {"Largest gains": wins, "Largest losses": evaluation.worst},
+        "catalogue": len(evaluation.task.product_ids),
+    }
 
 
 def _environment() -> jinja2.Environment:

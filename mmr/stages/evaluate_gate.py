@@ -8,9 +8,10 @@ OUT/report.html        the same with pictures; needs no other file
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmr.atomic import new_directory, write_json
 from mmr.config.gate import GateConfig
@@ -111,28 +112,18 @@ def evaluate_gate(
     """
     data = Dataset(dataset)
     field = _Field.of(data, candidate, champion=champion, baseline=baseline, cache=cache)
-    contenders = field.contenders
     evaluation = _evaluate(data, field, index=index, settings=settings)
-    worst = worst_examples(evaluation, data)
     lineage = {
         "dataset_revision": dataset_revision,
         "git_revision": git_revision,
         "champion_rescored": None if field.unscored else rescored(champion, data),
     }
-    metrics = flat_metrics(evaluation, contenders)
+    metrics = flat_metrics(evaluation, field.contenders)
     again = (out / "gate.json").is_file()  # a step that was killed right after writing
     with new_directory(out, replace=again) as scratch:
-        plan = plan_report(evaluation)
-        modalities = report_modalities(evaluation, plan, model=candidate, dataset=data, cache=cache)
-        record = gate_record(evaluation, contenders, data, lineage, worst)
-        record["modalities"] = modalities.summary and modalities.summary.as_json()
-        write_json(scratch / "gate.json", record)
-        per_query_table(evaluation, contenders).to_parquet(
-            scratch / "per_query.parquet", index=False
-        )
-        write_pages(scratch, evaluation, plan, modalities, record, data, worst=worst)
+        record = _write_evidence(scratch, evaluation, field.contenders, data, lineage, cache=cache)
         run_id = tracker.log_run(
-            name=f"{data.manifest.name} {contenders[0].fingerprint[:12]}",
+            name=f"{data.manifest.name} {field.contenders[0].fingerprint[:12]}",
             params=run_parameters(settings, candidate),
             metrics=metrics,
             history=training_record(candidate).get("history", []),
@@ -143,10 +134,32 @@ def evaluate_gate(
     return GateReport(
         decision=evaluation.verdict.decision,
         reasons=evaluation.verdict.reasons,
-        baseline_name=contenders[1].name,
+        baseline_name=field.contenders[1].name,
         metrics=metrics,
         run_id=run_id,
     )
+
+
+def _write_evidence(
+    out: Path,
+    evaluation: Evaluation,
+    contenders: list[Contender],
+    data: Dataset,
+    lineage: Mapping[str, str | None],
+    *,
+    cache: Path,
+) -> dict[str, Any]:
+    """Writes all files of the stage; returns the content of `gate.json`, still without a run id."""
+    worst, plan = worst_examples(evaluation, data), plan_report(evaluation)
+    modalities = report_modalities(
+        evaluation, plan, model=contenders[0].model, dataset=data, cache=cache
+    )
+    record = gate_record(evaluation, contenders, data, lineage, worst)
+    record["modalities"] = modalities.summary and modalities.summary.as_json()
+    write_json(out / "gate.json", record)
+    per_query_table(evaluation, contenders).to_parquet(out / "per_query.parquet", index=False)
+    write_pages(out, evaluation, plan, modalities, record, data, worst=worst)
+    return record
 
 
 @dataclass(frozen=True)

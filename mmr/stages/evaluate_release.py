@@ -70,17 +70,10 @@ def evaluate_release(
     _check_files_belong_together(
         task, asked=asked, judged=judged, queries=queries, judgements=judgements
     )
-    vectors = index.vectors()
-    scores = score_system(
-        opened.release_id,
-        task,
-        query_vectors=encoder.encode(list(task.queries["query"])),
-        product_vectors=vectors if listed is None else vectors[rows],
-    )
     result = {
         "release_id": opened.release_id,
         "encoder_fingerprint": encoder.fingerprint,
-        **_figures(scores, task),
+        **_figures(_scored(opened.release_id, task, encoder, index, rows), task),
         "queries": _count_queries(asked, task, split=split),
         "judgements": _count_judgements(judged, kept, asked, index.product_ids),
         "catalogue": {
@@ -91,6 +84,19 @@ def evaluate_release(
     }
     write_json(report, result)
     return result
+
+
+def _scored(
+    name: str, task: Task, encoder: OnnxQueryEncoder, index: ProductIndex, rows: Int64Array
+) -> SystemScores:
+    """Answers by exact search over the index's own vectors of `rows`."""
+    vectors = index.vectors()
+    return score_system(
+        name,
+        task,
+        query_vectors=encoder.encode(list(task.queries["query"])),
+        product_vectors=vectors if len(rows) == len(vectors) else vectors[rows],
+    )
 
 
 def _figures(scores: SystemScores, task: Task) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mmr.data.dataset import Dataset
 from mmr.errors import CorruptArtifactError
 from mmr.evaluation.evaluate import Evaluation
 from mmr.evaluation.examples import Example
+from mmr.evaluation.measured import DataAge
 from mmr.evaluation.metrics import METRIC_VERSION, METRICS
 from mmr.evaluation.systems import SystemScores
 from mmr.release.bundle import EVIDENCE, Release
@@ -56,32 +57,19 @@ def gate_record(
     worst: Sequence[Example],
 ) -> dict[str, Any]:
     """`gate.json`, still without a run id; `lineage` names the revisions it comes from."""
-    metrics = {
-        side.key: {"overall": system.overall(), "slices": system.by_slice(evaluation.slices)}
-        for side, system in _systems(evaluation, contenders)
-    }
-    comparisons = {
-        contender.key: comparison.as_json()
-        for contender, comparison in zip(contenders[1:], evaluation.comparisons, strict=True)
-    }
-    deciding = contenders[1].key
-    age = evaluation.measured.data_age
+    metrics, comparisons = _figures(evaluation, contenders)
     return {
         "format_version": FORMAT_VERSION,
         "decision": evaluation.verdict.decision,
         "reasons": [asdict(reason) for reason in evaluation.verdict.reasons],
         "baseline_name": contenders[1].name,
         "primary_metric": evaluation.config.primary_metric,
-        "metrics": {**metrics, "baseline": metrics[deciding]},
-        "comparisons": {**comparisons, "baseline": comparisons[deciding]},
+        "metrics": metrics,
+        "comparisons": comparisons,
         "slices": {part.name: part.meaning for part in evaluation.slices},
         "worst_queries": [_worst(example) for example in worst],
         "serving": asdict(evaluation.measured.serving),
-        "data_age": {
-            "newest": None if age.newest is None else age.newest.isoformat(),
-            "of": age.of,
-            "days": age.days,
-        },
+        "data_age": _data_age(evaluation.measured.data_age),
         "policy": evaluation.config.model_dump(mode="json"),
         "lineage": {
             "decision": evaluation.verdict.decision,
@@ -98,6 +86,30 @@ def gate_record(
         },
         "mlflow_run_id": None,
     }
+
+
+def _figures(
+    evaluation: Evaluation, contenders: Sequence[Contender]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Metrics of every side, and comparisons of the candidate; what decides also as `baseline`."""
+    metrics = {
+        side.key: {"overall": system.overall(), "slices": system.by_slice(evaluation.slices)}
+        for side, system in _systems(evaluation, contenders)
+    }
+    comparisons = {
+        contender.key: comparison.as_json()
+        for contender, comparison in zip(contenders[1:], evaluation.comparisons, strict=True)
+    }
+    deciding = contenders[1].key
+    return (
+        {**metrics, "baseline": metrics[deciding]},
+        {**comparisons, "baseline": comparisons[deciding]},
+    )
+
+
+def _data_age(age: DataAge) -> dict[str, Any]:
+    newest = None if age.newest is None else age.newest.isoformat()
+    return {"newest": newest, "of": age.of, "days": age.days}
 
 
 def _systems(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,7 +12,12 @@ from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever, new_text_retriever
 from mmr.stages.features import product_features, query_features
 from mmr.stages.technique_inputs import kept_text, teacher_identity, with_techniques
-from mmr.stages.training_data import open_catalogue, open_judged, validation_scorer
+from mmr.stages.training_data import (
+    ValidationScorer,
+    open_catalogue,
+    open_judged,
+    validation_scorer,
+)
 from mmr.stages.training_run import StageReport, StageRun, train_parts
 from mmr.training.data import Catalogue, JudgedQueries
 from mmr.training.loop import FitResult
@@ -59,15 +65,6 @@ def _train(
         cache=run.cache,
     )
     objective = TextOnlyObjective(retriever, inputs, settings)
-
-    def validate() -> float:
-        queries = query_features(retriever, scorer.queries, cache=run.cache)
-        products = product_features(retriever, catalogue.texts, cache=run.cache)
-        return scorer.score(
-            retriever.query_head(queries).float().cpu().numpy(),
-            retriever.text_head(products).float().cpu().numpy(),
-        )
-
     result = train_parts(
         retriever,
         objective,
@@ -80,11 +77,23 @@ def _train(
             retriever.query_encoder: loop.backbone_learning_rate,  # the same, unless of its own
             objective.scale: loop.learning_rate,
         },
-        validate=validate,
+        validate=partial(_validate, retriever, catalogue, scorer, cache=run.cache),
         loop=loop.for_rows(len(judged), batch=settings.stage.batch.queries),
         run=run,
     )
     return retriever, {run.stage: result}
+
+
+def _validate(
+    retriever: Retriever, catalogue: Catalogue, scorer: ValidationScorer, *, cache: Path
+) -> float:
+    """NDCG@10 of the validation queries with the present towers."""
+    queries = query_features(retriever, scorer.queries, cache=cache)
+    products = product_features(retriever, catalogue.texts, cache=cache)
+    return scorer.score(
+        retriever.query_head(queries).float().cpu().numpy(),
+        retriever.text_head(products).float().cpu().numpy(),
+    )
 
 
 def _text_source(

@@ -66,8 +66,31 @@ def build_app(shop: Shop, *, hosts: list[str]) -> Starlette:
         hosts: Names under which it may be called (`*` for any). A page on loopback that answered
             to any name could be read by a foreign page, through a name that leads here.
     """
+    answers = _Answers(shop)
+    return Starlette(
+        routes=[
+            Route("/", lambda _: FileResponse(_STATIC / "index.html")),
+            Route("/api/page", answers.page_facts),
+            Route("/api/search", answers.search),
+            Route("/picture", answers.picture),
+            Mount("/static", StaticFiles(directory=_STATIC)),
+        ],
+        middleware=[
+            Middleware(_SafeHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
+        ],
+    )
 
-    def page_facts(_: Request) -> Response:
+
+class _Answers:
+    """What the page's script and its pictures ask for."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+
+    def page_facts(self, _: Request) -> Response:
+        """What does not change while the page is open."""
+        shop = self._shop
         return JSONResponse(
             {
                 "name": shop.name,
@@ -78,7 +101,9 @@ def build_app(shop: Shop, *, hosts: list[str]) -> Starlette:
             }
         )
 
-    def search(request: Request) -> Response:
+    def search(self, request: Request) -> Response:
+        """The champion's list, and the candidate's beside it if it is asked for."""
+        shop = self._shop
         try:
             text, shown = _question(request)
         except RequestError as error:
@@ -91,27 +116,14 @@ def build_app(shop: Shop, *, hosts: list[str]) -> Starlette:
             sides["candidate"] = shown_list(candidate, champion, shown=shown, weights=shop.weights)
         return JSONResponse({"query": text, **{key: side.as_json() for key, side in sides.items()}})
 
-    def picture(request: Request) -> Response:
+    def picture(self, request: Request) -> Response:
+        """A product's photograph, small."""
         product_id = request.query_params.get("id", "")
-        jpeg = shop.pictures.jpeg(product_id) if shop.pictures else None
+        jpeg = self._shop.pictures.jpeg(product_id) if self._shop.pictures else None
         if jpeg is None:
             return Response(status_code=404, headers={"cache-control": "max-age=60"})
         headers = {"cache-control": "private, max-age=600"}
         return Response(jpeg, media_type="image/jpeg", headers=headers)
-
-    return Starlette(
-        routes=[
-            Route("/", lambda _: FileResponse(_STATIC / "index.html")),
-            Route("/api/page", page_facts),
-            Route("/api/search", search),
-            Route("/picture", picture),
-            Mount("/static", StaticFiles(directory=_STATIC)),
-        ],
-        middleware=[
-            Middleware(_SafeHeaders),
-            Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False),
-        ],
-    )
 
 
 def _question(request: Request) -> tuple[str, int]:
