@@ -44,7 +44,7 @@ def release_at_every_write(place: Path) -> list[dict[str, Any]]:
     """For `injector.run`."""
     from mmr.stages.build_index import build_index
     from mmr.stages.embed_catalogue import embed_catalogue
-    from tests.stages.test_register_release import Inputs, write_dataset, write_gate, write_model
+    from tests.stages.release_inputs import Inputs, write_dataset, write_gate, write_model
 
     dataset = write_dataset(place / "dataset")
     model = write_model(place / "model", seed=0)

@@ -14,7 +14,7 @@ import pytest
 from mmr.release.bundle import Release
 from tests.faults.chain import PATIENCE_S, REFRESH, RELEASE, RUN, Killed, kill_in_every_step
 from tests.faults.conftest import TrainedShop
-from tests.stages.test_refresh import NEW, Feed
+from tests.stages.refreshed_shop import NEW, Feed
 
 
 def check(killed: Killed, steps: tuple[str, ...], *, old: str | None) -> str:

@@ -1,16 +1,18 @@
-"""The console script in this process, and a Kubeflow Pipelines server that remembers requests."""
+"""The console script in this process, a shop to monitor, and a Kubeflow that remembers requests."""
 
 import json
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from mmr.cli import main
+from tests.pipelines.watched_shop import Shop
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -29,6 +31,11 @@ def mmr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return int(ended.value.code or 0), captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path / "shop")
 
 
 class FakeKubeflow(ThreadingHTTPServer):
