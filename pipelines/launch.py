@@ -21,11 +21,12 @@ from mmr.tracking import open_tracking
 from mmr.tracking.connection import check_recordable
 from mmr.workspace import Workspace
 from pipelines.compilation import compile_ir
+from pipelines.earlier_runs import last_duration, previous_dataset
 from pipelines.local import LocalRun, run_locally
 from pipelines.retrain import retrain
 from pipelines.show import show_summary
 from pipelines.submission import Source, read_source, retrain_arguments
-from pipelines.summary import RunSummary, previous_dataset, summarise
+from pipelines.summary import RunSummary, summarise
 from serving.settings import ServeSettings
 from serving.triton_venv import TritonVenv
 
@@ -81,7 +82,7 @@ def launch(request: RunRequest) -> RunSummary:
         )
         console.print(
             f"Running [bold]retrain[/] on {source.name} ({request.preset}) in {workspace.path}; "
-            f"champion: {champion.release_id}"
+            f"champion: {champion.release_id}. {_how_long(workspace)}"
         )
         directory = new_run_directory(workspace)
         run = _retrained(request, source, settings, workspace, directory, console)
@@ -122,6 +123,13 @@ def _retrained(
         log=directory / "pipeline.log",
         show=lambda line: console.print(line, markup=False),
     )
+
+
+def _how_long(workspace: Workspace) -> str:
+    seconds = last_duration(workspace)
+    if seconds is None:
+        return "The four trainings take most of the time; each says how far it is."
+    return f"The last run here that trained took {round(seconds / 60) or 1} min."
 
 
 def new_console() -> Console:

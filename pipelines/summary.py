@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mmr.data.dataset import Dataset, DatasetManifest
 from mmr.errors import MmrError
@@ -138,22 +138,6 @@ def summarise(
         workspace=workspace.path,
         tracking_uri=tracking_uri,
     )
-
-
-def previous_dataset(workspace: Workspace, source_revision: str) -> Path | None:
-    """The prepared dataset of the latest run on other content, if it is still there.
-
-    A run on the same content is passed over: an unchanged run then has unchanged parameters, and
-    every step of it can be reused.
-    """
-    for file in sorted(workspace.runs.glob("*/summary.json"), reverse=True):
-        try:
-            summary = RunSummary.model_validate_json(file.read_text(encoding="utf-8"))
-        except ValidationError:  # written by another version of mmr: nothing to compare with
-            continue
-        if summary.source_revision != source_revision and summary.dataset_path.is_dir():
-            return summary.dataset_path
-    return None
 
 
 def _own_queries(dataset: Dataset) -> tuple[str, ...]:

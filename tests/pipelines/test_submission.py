@@ -25,7 +25,6 @@ from pipelines.submission import (
     refresh_arguments,
     retrain_arguments,
 )
-from pipelines.summary import previous_dataset
 from serving.settings import ServeSettings
 
 PRODUCT = {"product_id": "p1", "title": "white wardrobe", "description": "", "image": None}
@@ -162,18 +161,6 @@ def test_path_that_the_local_runner_would_rewrite_is_refused(tmp_path: Path) -> 
             log=tmp_path / "log",
             show=lambda line: None,
         )
-
-
-def test_first_run_has_no_previous_dataset(workspace: Workspace) -> None:
-    assert previous_dataset(workspace, "r1") is None
-
-
-def test_summary_of_another_version_is_passed_over(workspace: Workspace) -> None:
-    directory = workspace.runs / "20260101T000000Z"
-    directory.mkdir(parents=True)
-    (directory / "summary.json").write_text('{"from": "another version"}')
-
-    assert previous_dataset(workspace, "r1") is None
 
 
 def _request(workspace: Path) -> RunRequest:
