@@ -13,36 +13,21 @@ import pytest
 import torch
 
 from mmr.ablation import run as ablation_run
-from mmr.ablation.measuring import first_half, rounded_to_int8
-from mmr.ablation.run import LadderRequest, run_ladder
+from mmr.ablation.run import run_ladder
 from mmr.config.run import RunSettings
-from mmr.config.showroom import ShowroomConfig
 from mmr.data.dataset import Dataset
-from mmr.errors import ArtifactError, ConfigError, DataContractError
+from mmr.errors import ArtifactError
 from mmr.evaluation.metrics import METRICS
 from mmr.evaluation.systems import score_system
 from mmr.models.storage import load_retriever
 from mmr.stages.embedding import ProductTower, embed_products, embed_queries
 from mmr.stages.features import product_features
-from mmr.stages.showroom import render_showroom
 from mmr.stages.training_data import product_texts
 from mmr.stages.validation_task import validation_task
 from mmr.training import loop as training_loop
+from tests.ablation.ladder_requests import request_of
 
 PAPER = ["text-only", "image", "domain", "alignment", "fusion"]
-
-
-@pytest.fixture(scope="module")
-def settings(tiny_settings: RunSettings) -> RunSettings:
-    gate = tiny_settings.gate.model_copy(update={"resamples": 199, "min_slice_queries": 3})
-    return tiny_settings.model_copy(update={"gate": gate})
-
-
-def _request(dataset: Path, settings: RunSettings, workspace: Path, **more: Any) -> LadderRequest:
-    given = {"ladder": "paper", "seeds": 1, "only": (), **more}
-    return LadderRequest(
-        source=str(dataset), settings=settings, preset="tiny", workspace=workspace, **given
-    )
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +47,7 @@ def climbed(
     """The paper ladder, two seeds."""
     workspace = tmp_path_factory.mktemp("paper") / "workspace"
     lines: list[str] = []
-    out, record = run_ladder(_request(prepared, settings, workspace, seeds=2), show=lines.append)
+    out, record = run_ladder(request_of(prepared, settings, workspace, seeds=2), show=lines.append)
     return {"out": out, "record": record, "lines": lines, "workspace": workspace}
 
 
@@ -171,7 +156,7 @@ def test_a_killed_ladder_goes_on_where_it_was(
 
     monkeypatch.setattr(training_loop, "_step", counting)
     monkeypatch.setattr(ablation_run, "measure", dying)
-    request = _request(prepared, settings, tmp_path / "workspace")
+    request = request_of(prepared, settings, tmp_path / "workspace")
     with pytest.raises(KeyboardInterrupt):
         run_ladder(request, show=lambda line: None)
     assert not (tmp_path / "workspace" / "ablations").exists()
@@ -196,7 +181,7 @@ def test_a_killed_ladder_goes_on_where_it_was(
 def test_the_other_ladders_run_end_to_end(
     ladder: str, climbed: dict[str, Any], prepared: Path, settings: RunSettings
 ) -> None:
-    request = _request(prepared, settings, climbed["workspace"], ladder=ladder)
+    request = request_of(prepared, settings, climbed["workspace"], ladder=ladder)
     out, record = run_ladder(request, show=lambda line: None)
 
     names = [rung["name"] for rung in record["rungs"]]
@@ -229,7 +214,7 @@ def test_techniques_are_measured_alone_without_touching_the_whole_ladders_result
     climbed: dict[str, Any], prepared: Path, settings: RunSettings
 ) -> None:
     only = ("hard-negatives.text", "large-batches", "distillation", "matryoshka-half")
-    request = _request(prepared, settings, climbed["workspace"], ladder="techniques", only=only)
+    request = request_of(prepared, settings, climbed["workspace"], ladder="techniques", only=only)
     models = climbed["workspace"] / "cache" / "ablation-models"
     before = set(models.iterdir())
     out, record = run_ladder(request, show=lambda line: None)
@@ -283,75 +268,12 @@ def test_without_its_image_a_fused_product_is_its_text(
     np.testing.assert_allclose(hidden[rows], text.numpy()[rows], atol=1e-5)
 
 
-def test_half_the_dimensions_are_the_first_ones_at_unit_length() -> None:
-    vectors = np.asarray([[3.0, 4.0, 9.0, 9.0], [0.0, 0.0, 1.0, 0.0]], dtype=np.float32)
-
-    np.testing.assert_allclose(first_half(vectors), [[0.6, 0.8], [0.0, 0.0]])
-
-
-def test_int8_is_exact_to_half_a_step_of_each_vectors_own_scale() -> None:
-    vectors = np.random.default_rng(0).normal(size=(50, 32)).astype(np.float32)
-
-    error = np.abs(rounded_to_int8(vectors) - vectors)
-
-    step = np.abs(vectors).max(axis=1, keepdims=True) / 127
-    assert (error <= step * 0.5001).all()
-    assert error.max() > 0
-
-
-def test_a_feed_is_imported_and_prepared_once(
-    settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mmr.ablation import source
-
-    feed = tmp_path / "feed"
-    feed.mkdir()
-    (feed / "products.csv").write_text("product_id,title\na,white lamp\nb,red sofa\n")
-    (feed / "queries.csv").write_text("query_id,query\nq1,lamp\nq2,sofa\nq3,red\n")
-    (feed / "judgements.csv").write_text("query_id,product_id,grade\nq1,a,1\nq2,b,1\nq3,b,1\n")
-    first = source.prepared_dataset(str(feed), settings=settings.prepare, cache=tmp_path / "c")
-    monkeypatch.setattr(source, "import_data", None)
-    monkeypatch.setattr(source, "prepare", None)
-
-    again = source.prepared_dataset(str(feed), settings=settings.prepare, cache=tmp_path / "c")
-
-    assert again == first
-    assert Dataset(first).manifest.prepared is not None
-    assert source.prepared_dataset(str(first), settings=settings.prepare, cache=tmp_path) == first
-
-
-def test_a_dataset_without_judged_validation_queries_is_refused_before_any_training(
-    settings: RunSettings, tmp_path: Path
-) -> None:
-    shop = tmp_path / "shop"
-    render_showroom(
-        out=shop,
-        settings=ShowroomConfig(products=60, queries=20, seed=3, px=32, validation_share=0),
-    )
-    with pytest.raises(DataContractError, match="no validation query"):
-        run_ladder(_request(shop, settings, tmp_path / "workspace"), show=lambda line: None)
-
-    assert not (tmp_path / "workspace" / "cache" / "models").exists()
-
-
-def test_wrong_requests_are_refused_before_a_workspace_is_made(
-    settings: RunSettings, tmp_path: Path
-) -> None:
-    for wrong in ({"seeds": 0}, {"ladder": "stairs"}, {"only": ("roof",)}):
-        with pytest.raises(ConfigError):
-            run_ladder(
-                _request(tmp_path, settings, tmp_path / "workspace", **wrong),
-                show=lambda line: None,
-            )
-    assert not (tmp_path / "workspace").exists()
-
-
 def test_two_runs_do_not_share_a_workspace(
     prepared: Path, settings: RunSettings, climbed: dict[str, Any]
 ) -> None:
     from filelock import FileLock
 
-    request = _request(prepared, settings, climbed["workspace"])
+    request = request_of(prepared, settings, climbed["workspace"])
     with (
         FileLock(climbed["workspace"] / "run.lock"),
         pytest.raises(ArtifactError, match="Another"),

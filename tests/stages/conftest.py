@@ -1,4 +1,4 @@
-"""What test files of the stages share: stand-in embeddings, a shop to refresh, a registration."""
+"""What test files of the stages share: stand-ins, a shop to refresh, a registration, a release."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from mmr.tracking import InMemoryTracking
 from tests.stages.gate_stand_ins import replace_embedding, write_dataset
 from tests.stages.refreshed_shop import Shop, open_shop
 from tests.stages.release_inputs import Inputs, write_inputs
+from tests.stages.tiny_release import write_release
 
 
 @pytest.fixture
@@ -37,3 +38,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
 @pytest.fixture
 def registry() -> InMemoryTracking:
     return InMemoryTracking()
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_release(tmp_path_factory.mktemp("releases") / "release")

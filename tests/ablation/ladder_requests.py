@@ -1,0 +1,16 @@
+"""Requests for ladders with tiny models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmr.ablation.run import LadderRequest
+from mmr.config.run import RunSettings
+
+
+def request_of(dataset: Path, settings: RunSettings, workspace: Path, **more: Any) -> LadderRequest:
+    given = {"ladder": "paper", "seeds": 1, "only": (), **more}
+    return LadderRequest(
+        source=str(dataset), settings=settings, preset="tiny", workspace=workspace, **given
+    )
