@@ -130,6 +130,14 @@ def test_memory_traces_and_logs_of_the_server_are_nobodys(
         assert _asked(server, "GET", path)[0] == 403
 
 
+def test_key_reaches_neither_the_servers_log_nor_a_message(served: Served) -> None:
+    key = served[1].key
+    assert len(key) == 32
+    assert key not in (served[0].serving / "triton.log").read_text(errors="replace")
+    assert key not in repr(served[1])
+    assert key not in _asked(served[1], "POST", _INFER)[1].decode()
+
+
 _NUMBERS = st.integers(-(2**63), 2**63 - 1)
 
 
