@@ -194,6 +194,7 @@ def _command(serving: Path, venv: TritonVenv, settings: ServeSettings, *, key: s
         str(venv.binary),
         f"--model-repository={serving / 'repository'}",
         "--model-control-mode=explicit",
+        "--strict-readiness=false",  # true: not ready while any model loads or unloads
         "--disable-auto-complete-config",  # the configs are complete; saves a process per load
         f"--backend-directory={serving / 'backends'}",
         f"--cache-directory={venv.server / 'caches'}",

@@ -68,7 +68,7 @@ def write_page(workspaces: Sequence[Path], out: Path, *, readme: Path | None = N
 
     Args:
         workspaces: Directories with `ablations/`; of two results of one ladder and set, the one of
-            the later workspace is shown.
+            the later workspace is shown, and one in part only where there is none of the whole.
         out: The Markdown page; plots go to a directory of the same name beside it.
         readme: A file whose part between `START` and `END` becomes the paper ladder.
 
@@ -83,8 +83,9 @@ def write_page(workspaces: Sequence[Path], out: Path, *, readme: Path | None = N
     for workspace in workspaces:
         for file in sorted(workspace.glob("ablations/*/results.json")):
             record = _read(file)
-            if not record["partial"]:
-                found[record["ladder"], record["dataset"]["name"]] = (record, file.parent)
+            place = record["ladder"], record["dataset"]["name"]
+            if not record["partial"] or place not in found or found[place][0]["partial"]:
+                found[place] = (record, file.parent)
     plots = out.with_suffix("")
     for (ladder, name), (_, directory) in found.items():
         plot = (directory / "plot.svg").read_text(encoding="utf-8")
@@ -123,7 +124,15 @@ def _section(record: Mapping[str, Any] | None, *, ladder: str, name: str, plots:
     primary = tables.METRIC_TITLES[record["primary_metric"]]
     seeds = record["seeds"]
     parts = [
-        _command(name, ladder=ladder, seeds=len(seeds), preset=record["preset"], first=seeds[0]),
+        _command(
+            name,
+            ladder=ladder,
+            seeds=len(seeds),
+            preset=record["preset"],
+            first=seeds[0],
+            only=[rung["name"] for rung in record["rungs"]] if record["partial"] else (),
+        ),
+        "Measured in part: some rungs of this ladder are missing.\n" if record["partial"] else "",
         f"{record['dataset']['products']:,} products, {record['queries']:,} {record['split']} "
         f"queries, {tables.seed_words(seeds)}. {tables.reading(record)}\n",
         tables.markdown_table(*tables.metric_table(record)) + "\n",
@@ -144,11 +153,20 @@ def _section(record: Mapping[str, Any] | None, *, ladder: str, name: str, plots:
     return "\n".join(part for part in parts if part) + "\n"
 
 
-def _command(name: str, *, ladder: str, seeds: int, preset: str, first: int | None = None) -> str:
+def _command(
+    name: str,
+    *,
+    ladder: str,
+    seeds: int,
+    preset: str,
+    first: int | None = None,
+    only: Sequence[str] = (),
+) -> str:
     start = "" if first is None else f" --seed {first}"
+    rungs = "".join(f" --only {rung}" for rung in only)
     return (
         f"```bash\nmmr ablate data/{name} --ladder {ladder} --seeds {seeds}{start} "
-        f"--preset {preset}\n```\n"
+        f"--preset {preset}{rungs}\n```\n"
     )
 
 
@@ -158,7 +176,8 @@ def paper_ladder(records: Mapping[tuple[str, str], Mapping[str, Any]], *, page: 
     rows: list[list[str]] = []
     for shown in SETS:
         record = records.get(("paper", shown.name))
-        for place, rung in enumerate(record["rungs"] if record else []):
+        whole = record and not record["partial"]
+        for place, rung in enumerate(record["rungs"] if record and whole else []):
             metrics = [
                 tables.with_spread(rung["metrics"][metric])
                 for metric in ("recall_at_10", "recall_at_100", "ndcg_at_10")

@@ -136,7 +136,18 @@ def test_a_page_shows_what_there_is_and_the_command_for_what_is_missing(tmp_path
     assert "validation" in text
 
 
-def test_the_later_workspace_wins_and_partial_results_are_left_out(tmp_path: Path) -> None:
+def test_a_ladder_measured_in_part_says_so_and_names_its_rungs(tmp_path: Path) -> None:
+    page, readme = tmp_path / "results.md", tmp_path / "README.md"
+    readme.write_text(f"{START}\n{END}\n")
+    write_page([_stored(tmp_path / "a", _record(partial=True))], page, readme=readme)
+
+    text = page.read_text()
+    assert "Measured in part" in text
+    assert re.search(r"mmr ablate data/home --ladder paper .*--only \S+ --only \S+", text)
+    assert "Not measured yet" in readme.read_text()
+
+
+def test_the_later_workspace_wins_and_a_whole_result_beats_one_in_part(tmp_path: Path) -> None:
     first = _stored(tmp_path / "a", _record(queries=11))
     second = _stored(tmp_path / "b", _record(queries=22))
     partial = _stored(tmp_path / "c", _record(queries=33, partial=True))
