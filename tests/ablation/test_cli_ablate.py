@@ -23,6 +23,9 @@ def test_the_paper_ladder_from_the_command_line_to_the_page(
     workspace = tmp_path / "workspace"
     common = ["--preset", str(preset), "--workspace", str(workspace), "--seed", "3"]
     runner = CliRunner()
+    workspace.mkdir()
+    results = ["results", str(workspace), "--out", str(tmp_path / "results.md")]
+    assert "no results yet" in runner.invoke(build_app(), results).stdout
 
     done = runner.invoke(build_app(), ["ablate", str(tiny_dataset), "--only", "image", *common])
 
@@ -31,11 +34,11 @@ def test_the_paper_ladder_from_the_command_line_to_the_page(
     assert "paired gains" in done.stdout
     assert "written to" in done.stdout
     assert "[2/2] image, seed 3: finetune_vision" in done.stderr
-    page = runner.invoke(
-        build_app(), ["results", str(workspace), "--out", str(tmp_path / "results.md")]
-    )
+    page = runner.invoke(build_app(), results)
     assert page.exit_code == 0, page.output
-    assert "no results yet" in page.stdout  # a part of a ladder is not the ladder
+    text = (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "Measured in part" in text  # a part of a ladder is not the ladder
+    assert "--only text-only --only image" in text
 
 
 def test_a_plan_trains_nothing_and_needs_no_workspace(tmp_path: Path) -> None:
