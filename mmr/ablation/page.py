@@ -176,8 +176,8 @@ def paper_ladder(records: Mapping[tuple[str, str], Mapping[str, Any]], *, page: 
     rows: list[list[str]] = []
     for shown in SETS:
         record = records.get(("paper", shown.name))
-        whole = record and not record["partial"]
-        for place, rung in enumerate(record["rungs"] if record and whole else []):
+        rungs = record["rungs"] if record and not record["partial"] else []
+        for place, rung in enumerate(rungs):
             metrics = [
                 tables.with_spread(rung["metrics"][metric])
                 for metric in ("recall_at_10", "recall_at_100", "ndcg_at_10")

@@ -17,7 +17,7 @@ import pytest
 
 from mmr.config.index import IndexConfig
 from mmr.indexing import build_product_index
-from mmr.release.bundle import GoldenQuery, seal, write_golden_queries
+from mmr.release.bundle import GoldenQuery, write_golden_queries
 from mmr.tracking.protocols import CHAMPION, PREVIOUS
 from mmr.workspace import Workspace
 from serving.deploy import deploy
@@ -32,6 +32,7 @@ from serving.repository import ModelRepository
 from serving.settings import ServeSettings
 from tests.faults.one_process import steps_in_this_process
 from tests.faults.paper_triton import PaperTriton
+from tests.sealing import seal_release
 
 DIM = 8
 
@@ -48,20 +49,7 @@ def write_release(releases: Path, seed: int) -> str:
     embedding = np.load(vectors / "vectors.npy")[0].tolist()
     golden = GoldenQuery("red sofa", embedding, [f"{seed}-1", f"{seed}-2"], [0.9, 0.8])
     write_golden_queries(draft / "golden.json", [golden])
-    manifest = seal(
-        draft,
-        created_at="2026-01-01",
-        content={
-            "encoder_fingerprint": fingerprint,
-            "dim": DIM,
-            "dataset_hash": "d" * 64,
-            "dataset_revision": None,
-            "git_revision": None,
-            "mlflow_run_id": None,
-            "metrics": {},
-            "gate_decision": "promote",
-        },
-    )
+    manifest = seal_release(draft, fingerprint=fingerprint, dim=DIM, created_at="2026-01-01")
     draft.rename(releases / manifest.release_id)
     return manifest.release_id
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmr.monitoring.reference import fit_profile
-from mmr.release.bundle import Release, seal
+from mmr.release.bundle import Release
 from mmr.release.query_profile import QueryPlacer, QueryProfile
 from mmr.workspace import Workspace
 from serving.live.traffic import LiveTraffic
@@ -18,6 +18,7 @@ from serving.models.engine import Answer, Question
 from serving.models.requests import RequestOptions
 from serving.repository import ActiveVersion, ModelRepository
 from tests.monitoring.conftest import COLOURS, PLACES, TYPES, draw, encode
+from tests.sealing import seal_release
 
 FINGERPRINT = "f" * 64
 PRODUCTS = 40
@@ -51,18 +52,14 @@ class Shop:
             profile = fit_profile(every, encode, encoder_fingerprint=FINGERPRINT)
             assert profile is not None
             profile.write(draft)
-        content = {
-            "encoder_fingerprint": FINGERPRINT,
-            "dim": 24,
-            "dataset_hash": "d" * 64,
-            "dataset_revision": None,
-            "git_revision": None,
-            "mlflow_run_id": None,
-            "metrics": {"ndcg": ndcg},
-            "gate_decision": "promote",
-            "parent_release": parent,
-        }
-        manifest = seal(draft, created_at=created_at, content=content)
+        manifest = seal_release(
+            draft,
+            fingerprint=FINGERPRINT,
+            dim=24,
+            created_at=created_at,
+            metrics={"ndcg": ndcg},
+            parent_release=parent,
+        )
         draft.rename(self.workspace.releases / manifest.release_id)
         return Release.open(self.workspace.releases / manifest.release_id)
 

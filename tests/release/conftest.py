@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmr.release.bundle import GoldenQuery, Release, copy_into_release, seal, write_golden_queries
+from mmr.release.bundle import GoldenQuery, Release, copy_into_release, write_golden_queries
 from mmr.types import Float32Array
+from tests.sealing import seal_release
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "red", "blue", "sofa", "lamp", "oak"]
 DIM = 6
@@ -131,19 +132,13 @@ def build_release(tmp_path: Path) -> Callable[..., Path]:
         )
         if fill is not None:
             fill(out)
-        seal(
+        seal_release(
             out,
+            fingerprint=FINGERPRINT,
+            dim=DIM,
             created_at=created_at,
-            content={
-                "encoder_fingerprint": FINGERPRINT,
-                "dim": DIM,
-                "dataset_hash": "d" * 64,
-                "dataset_revision": None,
-                "git_revision": "abc",
-                "mlflow_run_id": None,
-                "metrics": {"candidate/ndcg_at_10": ndcg},
-                "gate_decision": "promote",
-            },
+            git_revision="abc",
+            metrics={"candidate/ndcg_at_10": ndcg},
         )
         Release.open(out, verify="hashes")
         return out

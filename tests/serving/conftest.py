@@ -19,7 +19,7 @@ from mmr.errors import ServingError
 from mmr.hashing import sha256_directory
 from mmr.indexing import ProductIndex, build_product_index
 from mmr.monitoring.reference import fit_profile
-from mmr.release.bundle import GoldenQuery, seal, write_golden_queries
+from mmr.release.bundle import GoldenQuery, write_golden_queries
 from mmr.release.query_encoder import OnnxQueryEncoder
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
@@ -28,6 +28,7 @@ from serving.client import SearchClient
 from serving.deploy import deploy
 from serving.process import RunningServer
 from serving.settings import ModelSettings, ServeSettings
+from tests.sealing import seal_release
 
 COLOURS = ("white", "black", "red", "green", "blue", "oak", "grey", "yellow")
 TYPES = ("wardrobe", "table", "chair", "lamp", "sofa", "shelf", "bed", "desk")
@@ -74,20 +75,7 @@ def make_release(tmp_path_factory: pytest.TempPathFactory) -> MakeRelease:
             profile.write(release)
         _copy(scratch / "index", release / "index")
         (release / "golden.json").write_bytes(golden.read_bytes())
-        manifest = seal(
-            release,
-            created_at="2026-01-01T00:00:00+00:00",
-            content={
-                "encoder_fingerprint": encoder.fingerprint,
-                "dim": encoder.dim,
-                "dataset_hash": "d" * 64,
-                "dataset_revision": None,
-                "git_revision": None,
-                "mlflow_run_id": None,
-                "metrics": {},
-                "gate_decision": "promote",
-            },
-        )
+        manifest = seal_release(release, fingerprint=encoder.fingerprint, dim=encoder.dim)
         target = (releases or root) / manifest.release_id
         target.parent.mkdir(parents=True, exist_ok=True)
         release.rename(target)

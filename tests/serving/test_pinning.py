@@ -11,10 +11,9 @@ from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving.client import SearchClient
 from serving.deploy import DeployReport, deploy
-from serving.settings import DeploySettings, ServeSettings
+from serving.settings import ServeSettings
 from serving.transport import connect, text_column
-
-PATIENT = DeploySettings(max_median_ms=30_000)  # the machine may be busy; speed is not the point
+from tests.serving.patience import PATIENT
 
 
 @pytest.fixture(scope="module")

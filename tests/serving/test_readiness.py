@@ -10,7 +10,8 @@ from mmr.workspace import Workspace
 from serving import launcher
 from serving.deploy import deploy
 from serving.process import RunningServer
-from serving.settings import DeploySettings, ServeSettings
+from serving.settings import ServeSettings
+from tests.serving.patience import PATIENT
 
 
 class Probes:
@@ -51,11 +52,10 @@ def test_server_stays_ready_while_a_candidate_loads_and_unloads(
     for release in (release_a, release_b):
         registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
     server = launcher.start(workspace, settings=serve_settings, triton_venv=triton_venv)
-    patient = DeploySettings(max_median_ms=5000)
-    deploy(release_a, workspace=workspace, registry=registry, settings=patient)
+    deploy(release_a, workspace=workspace, registry=registry, settings=PATIENT)
 
     with Probes(server) as probes:
-        deploy(release_b, workspace=workspace, registry=registry, settings=patient)
+        deploy(release_b, workspace=workspace, registry=registry, settings=PATIENT)
         time.sleep(2)  # the candidate's processes end meanwhile
 
     assert len(probes.statuses) > 50

@@ -16,9 +16,9 @@ from serving.deploy import DeployReport, deploy
 from serving.repository import ActiveVersion, ModelRepository
 from serving.settings import DeploySettings, ModelSettings, ServeSettings
 from serving.transport import connect
+from tests.serving.patience import PATIENT
 
 Deploy = Callable[..., DeployReport]
-PATIENT = DeploySettings(max_median_ms=30_000)  # the machine may be busy; speed is not the point
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from mmr.config.model import FusionKind
 from mmr.data.dataset import Dataset
 from mmr.data.writer import new_dataset
 from mmr.indexing import build_product_index
-from mmr.release.bundle import seal
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages import gate_measurements
 from mmr.stages.evaluate_gate import GateReport, evaluate_gate
 from mmr.tracking import InMemoryTracking
 from mmr.types import Float32Array, ProductEmbeddings
+from tests.sealing import seal_release
 
 TOPICS = 30
 PER_TOPIC = 5
@@ -206,20 +206,7 @@ def write_release(path: Path, *, noise: float, evidence: dict | None = None) -> 
     if evidence is not None:
         (path / "evidence").mkdir()
         write_json(path / "evidence" / "gate.json", evidence)
-    seal(
-        path,
-        created_at="2026-01-01T00:00:00Z",
-        content={
-            "encoder_fingerprint": encoder_fingerprint(model),
-            "dim": TOPICS,
-            "dataset_hash": "d" * 64,
-            "dataset_revision": None,
-            "git_revision": None,
-            "mlflow_run_id": None,
-            "metrics": {},
-            "gate_decision": "promote",
-        },
-    )
+    seal_release(path, fingerprint=encoder_fingerprint(model), dim=TOPICS)
     return path
 
 

@@ -15,10 +15,11 @@ from mmr.data.dataset import Dataset
 from mmr.data.locate import find_dataset
 from mmr.data.writer import new_dataset
 from mmr.errors import ArtifactError, CorruptArtifactError, DataContractError, MmrError
-from mmr.release.bundle import copy_into_release, seal
+from mmr.release.bundle import copy_into_release
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.embedding import ProductTower, embed_products, embed_queries
 from mmr.workspace import Workspace
+from tests.sealing import seal_release
 
 Untrained = Callable[[FusionKind], Path]
 QUERY = "red sofa"
@@ -205,17 +206,12 @@ def test_the_command_explains_a_release_with_its_own_dataset(
     (steps / "dataset").symlink_to(tiny_dataset)
     release = workspace.releases / "draft"
     copy_into_release(experts, release / "product_encoder")
-    content = {
-        "encoder_fingerprint": encoder_fingerprint(experts),
-        "dim": 32,
-        "dataset_hash": Dataset(tiny_dataset).manifest.content_hash,
-        "dataset_revision": None,
-        "git_revision": None,
-        "mlflow_run_id": None,
-        "metrics": {},
-        "gate_decision": "promote",
-    }
-    manifest = seal(release, created_at="2026-01-01T00:00:00Z", content=content)
+    manifest = seal_release(
+        release,
+        fingerprint=encoder_fingerprint(experts),
+        dim=32,
+        dataset_hash=Dataset(tiny_dataset).manifest.content_hash,
+    )
     release.rename(workspace.releases / manifest.release_id)
     wanted = product(tiny_dataset, image=True)
 

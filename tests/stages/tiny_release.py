@@ -13,8 +13,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from mmr.atomic import write_json
 from mmr.config.index import IndexConfig
 from mmr.indexing import build_product_index
-from mmr.release.bundle import seal
 from mmr.stages.evaluate_release import evaluate_release
+from tests.sealing import seal_release
 
 WORDS = ["[PAD]", "[UNK]", "red", "blue", "vase", "lamp"]
 # Products by what they are; the vector of a text is the sum of its words' axes, made unit length.
@@ -112,20 +112,7 @@ def write_release(path: Path, *, fingerprint: str = FINGERPRINT) -> Path:
     build_product_index(
         vectors=vectors, queries=None, out=path / "index", settings=IndexConfig(min_recall=0.01)
     )
-    seal(
-        path,
-        created_at="2026-01-01T00:00:00Z",
-        content={
-            "encoder_fingerprint": FINGERPRINT,
-            "dim": len(WORDS),
-            "dataset_hash": "d" * 64,
-            "dataset_revision": None,
-            "git_revision": None,
-            "mlflow_run_id": None,
-            "metrics": {},
-            "gate_decision": "promote",
-        },
-    )
+    seal_release(path, fingerprint=FINGERPRINT, dim=len(WORDS))
     return path
 
 

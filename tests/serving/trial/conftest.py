@@ -13,12 +13,12 @@ from serving.client import SearchClient
 from serving.deploy import DeployReport, deploy
 from serving.live.places import LivePlaces
 from serving.live.settings import CanaryBudget, Trial
-from serving.settings import DeploySettings, ServeSettings
+from serving.settings import ServeSettings
 from serving.trial import Shares, change_shares, end_trial, start_trial
 from serving.trial_report import TrialReport, report_trial
+from tests.serving.patience import PATIENT
 
 StartTrial = Callable[..., Trial]
-PATIENT = DeploySettings(max_median_ms=30_000)  # the machine may be busy; speed is not the point
 
 
 @pytest.fixture
