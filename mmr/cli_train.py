@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from mmr.config.run import RunSettings
-    from mmr.stages.training_run import StageReport
+    from mmr.stages.stage_report import StageReport
 
 _EXAMPLES = """
 Examples:
@@ -168,3 +168,10 @@ def _show(report: StageReport) -> None:
         f"{report.stage}: validation NDCG@10 {report.validation_ndcg_at_10:.4f} at step "
         f"{report.best_step} ({how}, {report.seconds:.0f} s)"
     )
+    if report.adoption is not None:
+        found = report.adoption
+        verdict = "kept" if found.adopted else "left out: its start answers better"
+        typer.echo(
+            f"A concatenation has {found.before:.4f} before the stage and {found.after:.4f} after "
+            f"it, so the stage is {verdict}."
+        )

@@ -15,7 +15,7 @@ from mmr.config.run import RunSettings
 from mmr.config.training import EndToEndStageSettings, FusionStageSettings, StageSettings
 from mmr.data.dataset import Dataset
 from mmr.hashing import sha256_json
-from mmr.stages.training_run import StageReport
+from mmr.stages.stage_report import StageReport
 
 
 @dataclass(frozen=True)

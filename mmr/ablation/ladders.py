@@ -116,7 +116,7 @@ def _vision_size(settings: RunSettings) -> Sequence[Rung]:
             "small network, domain-tuned",
             "the preset's image network after domain fine-tuning (A), concatenation",
             steps=_NO_ALIGNMENT,
-            overrides=_NAIVE,
+            overrides={**_NAIVE, "vision.only_if_better": False},
             against="larger-untuned",
         ),
     ]
@@ -146,6 +146,7 @@ def _robustness(settings: RunSettings) -> Sequence[Rung]:
             "image-only",
             "the product's image alone, trained from the same aligned towers as long as it gains",
             overrides={"fusion.kind": FusionKind.IMAGE_ONLY, "fusion.loop.passes": 0},
+            first=Step.FUSION,
             against="text-only",
         ),
         Rung(final, "fused", "the preset's last stage", against="text-only"),

@@ -244,6 +244,7 @@ def _training_record(
                 "stage": link.step.value,
                 "steps": done.report.steps,
                 "best_step": done.report.best_step,
+                "kept": done.report.adoption is None or done.report.adoption.adopted,
                 "seconds": round(done.seconds, 1),
                 "image_samples": done.samples,
             }

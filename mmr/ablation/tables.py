@@ -99,6 +99,7 @@ def markdown(record: Mapping[str, Any]) -> str:
         f"Gain in {primary} by slice over the tuned text-only tower:\n",
         markdown_table(*slice_gains(record, over="against_text_only")) + "\n",
         f"{order_line(record)}\n" if record["ascending"] else "",
+        f"{left_out_line(record)}\n" if left_out_line(record) else "",
         "\n".join(f"- **{rung['title']}**: {rung['description']}" for rung in record["rungs"]),
     ]
     return "\n".join(part for part in parts if part) + "\n"
@@ -127,6 +128,22 @@ def order_line(record: Mapping[str, Any]) -> str:
     if not broken:
         return "In order in every seed, in Recall@100 and NDCG@10."
     return f"Not in order: {', '.join(broken)}."
+
+
+def left_out_line(record: Mapping[str, Any]) -> str:
+    """Which stages did not help and were left out, in which seeds; empty where none was."""
+    seeds: dict[str, set[int]] = {}
+    for rung in record["rungs"]:
+        for training in rung["training"]:
+            for stage in training["stages"]:
+                if not stage.get("kept", True):
+                    seeds.setdefault(stage["stage"], set()).add(training["seed"])
+    if not seeds:
+        return ""
+    named = ", ".join(
+        f"`{stage}` ({seed_words(sorted(of))})" for stage, of in sorted(seeds.items())
+    )
+    return f"Left out, because a concatenation answered better without it: {named}."
 
 
 def markdown_table(titles: Sequence[str], table: Sequence[Sequence[str]]) -> str:

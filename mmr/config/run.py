@@ -14,7 +14,7 @@ from mmr.config.data import PrepareConfig, ValidationConfig
 from mmr.config.gate import GateConfig
 from mmr.config.index import IndexConfig
 from mmr.config.licences import LicenceSettings
-from mmr.config.model import ModelSettings
+from mmr.config.model import FusionKind, ModelSettings
 from mmr.config.monitor import MonitorConfig
 from mmr.config.training import (
     AlignStage,
@@ -59,15 +59,29 @@ class RunSettings(Settings):
     def vision_stage(self) -> VisionStageSettings:
         """All that decides stage A."""
         return VisionStageSettings(
-            model=self.model, loss=self.loss, seed=self.seed, stage=self.vision
+            model=self.model,
+            loss=self.loss,
+            seed=self.seed,
+            stage=self.vision,
+            probe=self._probe if self.vision.only_if_better else None,
         )
 
     @property
     def align_stage(self) -> AlignStageSettings:
         """All that decides stage B."""
         return AlignStageSettings(
-            model=self.model, loss=self.loss, seed=self.seed, stage=self.align
+            model=self.model,
+            loss=self.loss,
+            seed=self.seed,
+            stage=self.align,
+            probe=self._probe if self.align.only_if_better else None,
         )
+
+    @property
+    def _probe(self) -> FusionStage:
+        """Stage C with the plainest fusion that learns, to tell good towers from better ones."""
+        plain = {"kind": FusionKind.CONCAT, "auxiliary_weight": 0.0, "image_only_steps": 0}
+        return self.fusion.model_copy(update=plain)
 
     @property
     def fusion_stage(self) -> FusionStageSettings:

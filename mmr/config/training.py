@@ -94,6 +94,11 @@ class VisionStage(Settings):
     """Stage A: the vision backbone learns the shop's domain from image and product text."""
 
     loop: LoopSettings = LoopSettings(steps=1200)
+    only_if_better: bool = Field(
+        False,
+        description="Keep the stage only if a concatenation of text and image that learns after it "
+        "answers the validation queries at least as well as one that learns before it.",
+    )
     batch_size: PositiveInt = Field(256, description="Products a step.")
     augment: bool = Field(True, description="Shift, zoom and mirror images; hue is never touched.")
     images_at_once: NonNegativeInt = Field(
@@ -116,6 +121,11 @@ class AlignStage(Settings):
     """Stage B: queries meet product text and product image, each modality by itself."""
 
     loop: LoopSettings = LoopSettings()
+    only_if_better: bool = Field(
+        False,
+        description="Keep the stage only if a concatenation of text and image that learns after it "
+        "answers the validation queries at least as well as one that learns before it.",
+    )
     batch: QueryBatchSettings = QueryBatchSettings(queries=64, positives=3, negatives=64)
     image_weight: float = Field(0.5, ge=0, description="Weight of the query-image loss.")
     joint_weight: float = Field(1.0, ge=0, description="Weight of the query-mean loss.")
@@ -213,7 +223,17 @@ class StageSettings(Settings):
         return self
 
 
-class VisionStageSettings(StageSettings):
+class TowerStageSettings(StageSettings):
+    """What stages A and B share: both may have to prove that they help the fusion.
+
+    Attributes:
+        probe: The concatenation that learns before and after the stage; None asks for no proof.
+    """
+
+    probe: FusionStage | None = None
+
+
+class VisionStageSettings(TowerStageSettings):
     """All that decides stage A."""
 
     stage: VisionStage = VisionStage()
@@ -225,7 +245,7 @@ class TextOnlyStageSettings(StageSettings):
     stage: TextOnlyStage = TextOnlyStage()
 
 
-class AlignStageSettings(StageSettings):
+class AlignStageSettings(TowerStageSettings):
     """All that decides stage B."""
 
     stage: AlignStage = AlignStage()

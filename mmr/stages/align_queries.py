@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from mmr.config.model import FusionKind
@@ -9,9 +10,11 @@ from mmr.config.training import AlignStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
+from mmr.stages.adoption import complete_if_better
 from mmr.stages.image_towers import ImageStageData, encoder_rate
+from mmr.stages.stage_report import StageReport
 from mmr.stages.technique_inputs import teacher_identity
-from mmr.stages.training_run import StageReport, StageRun, train_parts
+from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.loop import FitResult
 from mmr.training.objectives import AlignObjective
 from mmr.training.processes import accelerator
@@ -21,6 +24,8 @@ def align_queries(
     *, dataset: Path, vision: Path, out: Path, settings: AlignStageSettings, cache: Path
 ) -> StageReport:
     """Aligns the query with each modality and with both; the result fuses by their mean.
+
+    With `align.only_if_better` the towers may stay as they were.
 
     Args:
         dataset: A prepared dataset.
@@ -32,15 +37,15 @@ def align_queries(
     opened = Dataset(dataset)
     teacher = teacher_identity(settings)
     run = StageRun("align_queries", opened, vision, settings, cache, teacher)
-    return run.complete(out, lambda: _train(opened, run, settings, vision))
+    return complete_if_better(run, settings, out, partial(_train, vision))
 
 
 def _train(
-    dataset: Dataset, run: StageRun, settings: AlignStageSettings, vision: Path
+    vision: Path, run: StageRun, settings: AlignStageSettings
 ) -> tuple[Retriever, dict[str, FitResult]]:
     retriever = load_retriever(vision).to(accelerator().device)
     retriever.with_fusion(FusionKind.MEAN)
-    data = ImageStageData.open(dataset, retriever, cache=run.cache, settings=settings)
+    data = ImageStageData.open(run.dataset, retriever, cache=run.cache, settings=settings)
     objective = AlignObjective(retriever, data.inputs, settings)
     stage = settings.stage
     encoder, head = retriever.image_encoder, retriever.image_head

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from mmr.config.model import FusionKind
 from mmr.config.training import VisionStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
+from mmr.stages.adoption import complete_if_better
 from mmr.stages.image_towers import ImageStageData, encoder_rate
-from mmr.stages.training_run import StageReport, StageRun, train_parts
+from mmr.stages.stage_report import StageReport
+from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.loop import FitResult
 from mmr.training.objectives import VisionObjective
 from mmr.training.processes import accelerator
@@ -22,6 +26,8 @@ def finetune_vision(
 ) -> StageReport:
     """Adds an image tower to the tuned text-only towers and draws it into their space.
 
+    The result fuses by their mean. With `vision.only_if_better` the tower may stay as it was added.
+
     Args:
         dataset: A prepared dataset.
         text_only: Model written by `train_text_only`.
@@ -31,18 +37,19 @@ def finetune_vision(
     """
     opened = Dataset(dataset)
     run = StageRun("finetune_vision", opened, text_only, settings, cache)
-    return run.complete(out, lambda: _train(opened, run, settings, text_only))
+    return complete_if_better(run, settings, out, partial(_train, text_only))
 
 
 def _train(
-    dataset: Dataset, run: StageRun, settings: VisionStageSettings, text_only: Path
+    text_only: Path, run: StageRun, settings: VisionStageSettings
 ) -> tuple[Retriever, dict[str, FitResult]]:
     torch.manual_seed(settings.seed)
     retriever = load_retriever(text_only).to(accelerator().device)
     text = retriever.settings.text  # as the parent was built
     retriever.settings = settings.model.model_copy(update={"text": text})
     retriever.with_images()
-    data = ImageStageData.open(dataset, retriever, cache=run.cache)
+    retriever.with_fusion(FusionKind.MEAN)
+    data = ImageStageData.open(run.dataset, retriever, cache=run.cache)
     objective = VisionObjective(retriever, data.inputs, settings)
     rate = settings.stage.loop.learning_rate
     encoder, head = retriever.image_encoder, retriever.image_head

@@ -16,6 +16,7 @@ from mmr.models.heads import ImageHead
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
 from mmr.stages.features import image_features, product_features, query_features
+from mmr.stages.stage_report import StageReport
 from mmr.stages.technique_inputs import kept_text, teacher_identity, with_techniques
 from mmr.stages.token_features import product_tokens
 from mmr.stages.training_data import (
@@ -24,7 +25,7 @@ from mmr.stages.training_data import (
     open_judged,
     validation_scorer,
 )
-from mmr.stages.training_run import StageReport, StageRun, train_parts
+from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.data import Catalogue
 from mmr.training.fusion_objective import FusionObjective
 from mmr.training.image_only_objective import ImageOnlyObjective
@@ -51,15 +52,21 @@ def train_fusion(
         settings: All that decides the result.
         cache: Content-addressed results and checkpoints.
     """
-    opened = Dataset(dataset)
-    teacher = teacher_identity(settings)
-    run = StageRun("train_fusion", opened, aligned, settings, cache, teacher)
-    return run.complete(out, lambda: _train(opened, run, settings, aligned))
+    run = fusion_run(Dataset(dataset), aligned, settings, cache=cache)
+    return run.complete(out, partial(train_from, aligned, run, settings))
 
 
-def _train(
-    dataset: Dataset, run: StageRun, settings: FusionStageSettings, aligned: Path
+def fusion_run(
+    dataset: Dataset, aligned: Path, settings: FusionStageSettings, *, cache: Path
+) -> StageRun:
+    """Stage C with its inputs."""
+    return StageRun("train_fusion", dataset, aligned, settings, cache, teacher_identity(settings))
+
+
+def train_from(
+    aligned: Path, run: StageRun, settings: FusionStageSettings
 ) -> tuple[Retriever, dict[str, FitResult]]:
+    """Trains the fusion of some towers, and says how each of its loops ended."""
     torch.manual_seed(settings.seed)
     retriever = load_retriever(aligned).to(accelerator().device)
     head = retriever.image_head
@@ -69,7 +76,7 @@ def _train(
     with_image_only = settings.stage.image_only_steps and settings.stage.kind not in _ONE_MODALITY
     if with_image_only:
         retriever.with_image_only_head()  # before C turns the image head to what texts leave open
-    data = _StageData.open(dataset, retriever, settings=settings, cache=run.cache)
+    data = _StageData.open(run.dataset, retriever, settings=settings, cache=run.cache)
     results = {run.stage: _train_fused(data, head, run, settings)}
     if with_image_only:
         alone = run.part("image_only")

@@ -11,6 +11,7 @@ from mmr.config.training import TextOnlyStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever, new_text_retriever
 from mmr.stages.features import product_features, query_features
+from mmr.stages.stage_report import StageReport
 from mmr.stages.technique_inputs import kept_text, teacher_identity, with_techniques
 from mmr.stages.training_data import (
     ValidationScorer,
@@ -18,7 +19,7 @@ from mmr.stages.training_data import (
     open_judged,
     validation_scorer,
 )
-from mmr.stages.training_run import StageReport, StageRun, train_parts
+from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.data import Catalogue, JudgedQueries
 from mmr.training.loop import FitResult
 from mmr.training.objectives import TextOnlyObjective

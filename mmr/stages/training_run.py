@@ -16,7 +16,7 @@ from torch import nn
 import mmr.config
 import mmr.models
 import mmr.training
-from mmr.atomic import new_directory
+from mmr.atomic import new_directory, write_json
 from mmr.config.training import LoopSettings, StageSettings
 from mmr.data.dataset import Dataset
 from mmr.hashing import files_below, sha256_file, sha256_json
@@ -25,42 +25,13 @@ from mmr.models.storage import save_retriever
 from mmr.models.text import TextEncoder
 from mmr.models.vision import ImageEncoder
 from mmr.release.fingerprint import encoder_fingerprint
+from mmr.stages.stage_report import StageReport
 from mmr.training.loop import FitResult, Objective, fit
 from mmr.training.processes import is_main, wait_for_all
 
+RECORD = "training.json"  # in a model directory: what its training saw and how it ended
 
-@dataclass(frozen=True)
-class StageReport:
-    """How a training stage ended.
-
-    Attributes:
-        stage: Its name.
-        steps: Optimizer steps taken.
-        best_step: Step whose weights were kept.
-        validation_ndcg_at_10: Mean NDCG@10 on the validation queries at that step.
-        data_wait_share: Share of the steps' time spent waiting for batches; below 0.1 in a run
-            whose data path keeps up.
-        seconds: Time of this call; near 0 when the result was kept from before.
-        reused: Whether it was.
-    """
-
-    stage: str
-    steps: int
-    best_step: int
-    validation_ndcg_at_10: float
-    data_wait_share: float
-    seconds: float
-    reused: bool
-
-    def as_metrics(self) -> dict[str, float]:
-        """The figures, for a tracker."""
-        return {
-            "steps": float(self.steps),
-            "best_step": float(self.best_step),
-            "validation_ndcg_at_10": self.validation_ndcg_at_10,
-            "data_wait_share": self.data_wait_share,
-            "seconds": self.seconds,
-        }
+Train = Callable[[], tuple[Retriever, Mapping[str, FitResult]]]
 
 
 @dataclass(frozen=True)
@@ -98,6 +69,11 @@ class StageRun:
         )[:32]
 
     @property
+    def kept(self) -> Path:
+        """The model directory among the content-addressed results; whole if it is there."""
+        return self.cache / "models" / self.key
+
+    @property
     def checkpoint(self) -> Path:
         """Where a killed run of this very stage left off."""
         return self.cache / "checkpoints" / f"{self.key}.pt"
@@ -106,9 +82,7 @@ class StageRun:
         """A further loop of this stage, with a checkpoint and a history of its own."""
         return replace(self, stage=f"{self.stage}.{name}")
 
-    def complete(
-        self, out: Path, train: Callable[[], tuple[Retriever, Mapping[str, FitResult]]]
-    ) -> StageReport:
+    def complete(self, out: Path, train: Train) -> StageReport:
         """Trains unless the same result is kept already; `out` becomes the model directory.
 
         Of several processes that train as one, the main process alone writes.
@@ -118,35 +92,34 @@ class StageRun:
             train: The trained retriever, and how each loop ended, by the stage of its run.
         """
         start = time.monotonic()
-        kept = self.cache / "models" / self.key
-        reused = kept.is_dir()
+        reused = self.ensure(train)
+        hand_over(self.kept, out)
+        return StageReport.of(self.record(), seconds=time.monotonic() - start, reused=reused)
+
+    def ensure(self, train: Train) -> bool:
+        """Trains unless the same result is kept already; says whether it was."""
+        reused = self.kept.is_dir()
         if not reused:
             retriever, results = train()
             if is_main():
-                with new_directory(kept) as scratch:
+                with new_directory(self.kept) as scratch:
                     save_retriever(retriever, scratch, training=self._training(results))
                 for stage in results:
                     replace(self, stage=stage).checkpoint.unlink(missing_ok=True)
-        if is_main():
-            with new_directory(out, replace=True) as scratch:
-                shutil.copytree(kept, scratch, copy_function=_link, dirs_exist_ok=True)
-        wait_for_all()
-        record = json.loads((kept / "training.json").read_text(encoding="utf-8"))
-        return StageReport(
-            stage=self.stage,
-            steps=record["steps"],
-            best_step=record["best_step"],
-            validation_ndcg_at_10=record["validation_ndcg_at_10"],
-            data_wait_share=record["data_wait_share"],
-            seconds=time.monotonic() - start,
-            reused=reused,
-        )
+            wait_for_all()
+        return reused
+
+    def record(self) -> dict[str, Any]:
+        """What the kept result says of its training."""
+        record: dict[str, Any] = json.loads((self.kept / RECORD).read_text(encoding="utf-8"))
+        return record
 
     def _training(self, results: Mapping[str, FitResult]) -> dict[str, Any]:
         history: list[dict[str, Any]] = []
+        adoptions: dict[str, Any] = {}
         if self.parent is not None:
-            parent = json.loads((self.parent / "training.json").read_text(encoding="utf-8"))
-            history = list(parent["history"])
+            parent = json.loads((self.parent / RECORD).read_text(encoding="utf-8"))
+            history, adoptions = list(parent["history"]), parent.get("adoptions", {})
         for stage, loop in results.items():
             history += [{"stage": stage, **record} for record in loop.history]
         result = results[self.stage]
@@ -159,6 +132,7 @@ class StageRun:
             "settings": self.settings.model_dump(mode="json"),
             "dataset": self.dataset.manifest.content_hash,
             "parent": encoder_fingerprint(self.parent) if self.parent else None,
+            "adoptions": adoptions,
             "history": history,
         }
 
@@ -204,6 +178,22 @@ def train_parts(
         description=run.stage,
         late=[module for module in parts if isinstance(module, TextEncoder | ImageEncoder)],
     )
+
+
+def hand_over(kept: Path, out: Path, *, record: Mapping[str, Any] | None = None) -> None:
+    """Makes `out` the model directory that is kept among the results, whole or not at all.
+
+    Args:
+        kept: The result; its files are shared, not copied, where the file system can.
+        out: The directory to write; only the main process does.
+        record: What it shall say of its training, in place of what is kept.
+    """
+    if is_main():
+        with new_directory(out, replace=True) as scratch:
+            shutil.copytree(kept, scratch, copy_function=_link, dirs_exist_ok=True)
+            if record is not None:
+                write_json(scratch / RECORD, record)
+    wait_for_all()
 
 
 def _link(source: str, target: str) -> str:

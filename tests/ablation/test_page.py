@@ -37,6 +37,7 @@ def _record(*, gain: float = 0.02, name: str = "home", **more: Any) -> dict[str,
             "name": rung_name,
             "title": title,
             "description": f"what {title} is",
+            "training": [{"seed": seed, "stages": []} for seed in (7, 8)],
             "metrics": dict.fromkeys(METRICS, summary),
             "slices": {"kind=colour": {**dict.fromkeys(METRICS, mean), "count": 40}},
             "against": against,
@@ -64,6 +65,27 @@ def _record(*, gain: float = 0.02, name: str = "home", **more: Any) -> dict[str,
         ],
         **more,
     }
+
+
+def test_stages_that_were_left_out_are_named_with_their_seeds() -> None:
+    record = _record()
+    assert "Left out" not in tables.markdown(record) + render_page(
+        {("paper", "home"): record}, plots="p"
+    )
+
+    for training, kept in zip(record["rungs"][1]["training"], (True, False), strict=True):
+        training["stages"] = [
+            {"stage": "finetune_vision", "kept": kept},
+            {"stage": "align_queries", "kept": False},
+            {"stage": "train_fusion", "kept": True},
+        ]
+
+    line = (
+        "Left out, because a concatenation answered better without it: "
+        "`align_queries` (2 seeds (7, 8)), `finetune_vision` (1 seed (8))."
+    )
+    assert line in tables.markdown(record)
+    assert line in render_page({("paper", "home"): record}, plots="p")
 
 
 def _stored(workspace: Path, record: dict[str, Any]) -> Path:

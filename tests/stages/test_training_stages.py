@@ -258,7 +258,7 @@ def test_training_without_judged_queries_is_refused_with_the_cure(tiny_dataset: 
 
 
 def test_reports_are_flat_figures(chain: dict[str, Path]) -> None:
-    from mmr.stages.training_run import StageReport
+    from mmr.stages.stage_report import StageReport
 
     report = StageReport("train_fusion", 12, 6, 0.5, 0.01, 1.0, reused=False)
 

@@ -1,0 +1,86 @@
+"""Stages A and B have to prove that they help: one that does not is left out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from mmr.config.training import (
+    AlignStageSettings,
+    FusionStage,
+    FusionStageSettings,
+    VisionStageSettings,
+)
+from mmr.models.retriever import Retriever
+from mmr.stages.stage_report import Adoption, StageReport
+from mmr.stages.train_fusion import fusion_run, train_from
+from mmr.stages.training_run import StageRun, hand_over
+from mmr.training.loop import FitResult
+
+Towers = TypeVar("Towers", VisionStageSettings, AlignStageSettings)
+
+
+def complete_if_better(
+    run: StageRun,
+    settings: Towers,
+    out: Path,
+    train: Callable[[StageRun, Towers], tuple[Retriever, Mapping[str, FitResult]]],
+) -> StageReport:
+    """Completes a stage that may have to prove itself, and keeps its start if it does not help.
+
+    A stage measures itself by the mean of text and image, to which all counts that an image tower
+    learns. A fusion that learns what to trust may do without it, and suffers where photographs were
+    learnt by heart. So with a probe in the settings a concatenation learns from the towers before
+    the stage and from those after it, and the better towers become the result; the record of the
+    training stays, with both figures.
+
+    Args:
+        run: The stage with its inputs.
+        settings: Its settings.
+        out: The model directory to write.
+        train: Trains a run of the stage by some settings of it.
+
+    Source: ours; measured in docs/training.md.
+    """
+    if settings.probe is None or not settings.stage.loop.steps:
+        return run.complete(out, partial(train, run, settings))
+    begin = time.monotonic()
+    unproven = settings.model_copy(
+        update={
+            "probe": None,
+            "stage": settings.stage.model_copy(update={"only_if_better": False}),
+        }
+    )
+    start, end = _untrained(unproven), unproven
+    before, after = replace(run, settings=start), replace(run, settings=end)
+    reused = after.ensure(partial(train, after, end))
+    before.ensure(partial(train, before, start))
+    found = Adoption(
+        before=_score(before, settings.probe, settings),
+        after=_score(after, settings.probe, settings),
+    )
+    record = after.record()
+    record["adoptions"] |= {run.stage: asdict(found)}
+    if not found.adopted:  # what is kept is step 0 of the training that the record tells of
+        record |= {name: before.record()[name] for name in ("best_step", "validation_ndcg_at_10")}
+    hand_over((after if found.adopted else before).kept, out, record=record)
+    return StageReport.of(record, seconds=time.monotonic() - begin, reused=reused)
+
+
+def _untrained(settings: Towers) -> Towers:
+    loop = settings.stage.loop.model_copy(update={"steps": 0})
+    return settings.model_copy(update={"stage": settings.stage.model_copy(update={"loop": loop})})
+
+
+def _score(run: StageRun, probe: FusionStage, settings: Towers) -> float:
+    """NDCG@10 of the validation queries with a fusion that learns from a run's towers."""
+    stage = FusionStageSettings(
+        model=settings.model, loss=settings.loss, seed=settings.seed, stage=probe
+    )
+    fusion = fusion_run(run.dataset, run.kept, stage, cache=run.cache)
+    fusion.ensure(partial(train_from, run.kept, fusion, stage))
+    return float(fusion.record()["validation_ndcg_at_10"])

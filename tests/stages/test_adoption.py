@@ -1,0 +1,180 @@
+"""A stage that has to prove itself is kept only where a fusion answers better with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmr import stages
+from mmr.config.model import FusionKind
+from mmr.config.run import RunSettings, load_settings
+from mmr.release.fingerprint import encoder_fingerprint
+from mmr.stages import adoption
+from mmr.stages.stage_report import Adoption, StageReport
+from mmr.training import loop as training_loop
+
+FIELDS = {"finetune_vision": "vision", "align_queries": "align"}
+
+
+@dataclass(frozen=True)
+class Shop:
+    """A tiny shop, in which stages A and B may be asked for a proof.
+
+    Attributes:
+        dataset: Its dataset.
+        settings: Of stages that prove nothing.
+        starts: What each stage starts from.
+        cache: Where results lie.
+    """
+
+    dataset: Path
+    settings: RunSettings
+    starts: dict[str, Path]
+    cache: Path
+
+    def train(self, stage: str, out: Path, *, proven: bool, steps: int | None = None) -> Any:
+        part = getattr(self.settings, FIELDS[stage])
+        loop = part.loop if steps is None else part.loop.model_copy(update={"steps": steps})
+        part = part.model_copy(update={"only_if_better": proven, "loop": loop})
+        settings = self.settings.model_copy(update={FIELDS[stage]: part})
+        common = {"dataset": self.dataset, "out": out, "cache": self.cache}
+        if stage == "finetune_vision":
+            start = self.starts[stage]
+            return stages.finetune_vision(text_only=start, settings=settings.vision_stage, **common)
+        return stages.align_queries(
+            vision=self.starts[stage], settings=settings.align_stage, **common
+        )
+
+    def concatenation(self, towers: Path, out: Path) -> float:
+        """What a user would measure who trains the plainest fusion from some towers."""
+        plain = {"kind": FusionKind.CONCAT, "auxiliary_weight": 0.0, "image_only_steps": 0}
+        fusion = self.settings.fusion.model_copy(update=plain)
+        report = stages.train_fusion(
+            dataset=self.dataset,
+            aligned=towers,
+            out=out,
+            settings=self.settings.model_copy(update={"fusion": fusion}).fusion_stage,
+            cache=out.parent / "cache-of-its-own",
+        )
+        return float(report.validation_ndcg_at_10)
+
+
+@pytest.fixture
+def shop(
+    tiny_dataset: Path,
+    tiny_settings: RunSettings,
+    untrained_model: Callable[[FusionKind], Path],
+    tmp_path: Path,
+) -> Shop:
+    starts = {
+        "finetune_vision": untrained_model(FusionKind.TEXT_ONLY),
+        "align_queries": untrained_model(FusionKind.MEAN),
+    }
+    return Shop(tiny_dataset, tiny_settings, starts, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("stage", FIELDS)
+def test_the_towers_with_the_better_concatenation_are_kept(
+    shop: Shop, stage: str, tmp_path: Path
+) -> None:
+    shop.train(stage, tmp_path / "start", proven=False, steps=0)
+    shop.train(stage, tmp_path / "end", proven=False)
+    before = shop.concatenation(tmp_path / "start", tmp_path / "concat-start")
+    after = shop.concatenation(tmp_path / "end", tmp_path / "concat-end")
+
+    report: StageReport = shop.train(stage, tmp_path / "proven", proven=True)
+
+    assert report.adoption == Adoption(before=before, after=after)
+    better = "end" if after >= before else "start"
+    assert encoder_fingerprint(tmp_path / "proven") == encoder_fingerprint(tmp_path / better)
+
+
+@pytest.mark.parametrize("stage", FIELDS)
+@pytest.mark.parametrize(("after", "kept"), [(0.4, "start"), (0.5, "end"), (0.6, "end")])
+def test_a_stage_that_costs_the_fusion_something_is_left_out_and_says_so(
+    shop: Shop,
+    stage: str,
+    after: float,
+    kept: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = shop.train(stage, tmp_path / "start", proven=False, steps=0)
+    end = shop.train(stage, tmp_path / "end", proven=False)
+
+    def scripted(run: Any, *arguments: Any) -> float:
+        return after if run.settings.stage.loop.steps else 0.5
+
+    monkeypatch.setattr(adoption, "_score", scripted)
+    report: StageReport = shop.train(stage, tmp_path / "proven", proven=True)
+
+    record = json.loads((tmp_path / "proven" / "training.json").read_text())
+    expected = {"start": start, "end": end}[kept]
+    assert encoder_fingerprint(tmp_path / "proven") == encoder_fingerprint(tmp_path / kept)
+    assert report.steps == end.steps == 12
+    assert report.best_step == record["best_step"] == expected.best_step
+    assert report.validation_ndcg_at_10 == expected.validation_ndcg_at_10
+    assert report.as_metrics()["adopted"] == (kept == "end")
+    assert record["adoptions"] == {stage: {"before": 0.5, "after": after}}
+    told = [entry["step"] for entry in record["history"] if entry["stage"] == stage]
+    assert told == [6, 12]  # what was trained stays on record, kept or not
+
+
+def test_later_stages_hand_on_what_was_found(shop: Shop, tmp_path: Path) -> None:
+    shop.train("finetune_vision", tmp_path / "vision", proven=True)
+    shop.starts["align_queries"] = tmp_path / "vision"
+    shop.train("align_queries", tmp_path / "aligned", proven=True)
+    stages.train_fusion(
+        dataset=shop.dataset,
+        aligned=tmp_path / "aligned",
+        out=tmp_path / "fused",
+        settings=shop.settings.fusion_stage,
+        cache=shop.cache,
+    )
+
+    record = json.loads((tmp_path / "fused" / "training.json").read_text())
+    assert list(record["adoptions"]) == ["finetune_vision", "align_queries"]
+    found = record["adoptions"]["align_queries"]
+    assert found["before"] == max(record["adoptions"]["finetune_vision"].values())
+
+
+def test_a_stage_killed_in_its_proof_goes_on_there(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[int] = []
+    whole_step = training_loop._Run.step
+
+    def dying(run: Any, feed: Any) -> None:
+        steps.append(run.state.step)
+        if len(steps) == 12 + 10:  # in the first of the two concatenations
+            raise KeyboardInterrupt
+        whole_step(run, feed)
+
+    monkeypatch.setattr(training_loop._Run, "step", dying)
+    with pytest.raises(KeyboardInterrupt):
+        shop.train("finetune_vision", tmp_path / "model", proven=True)
+    assert not (tmp_path / "model").exists()
+    shop.train("finetune_vision", tmp_path / "model", proven=True)
+
+    assert steps[:26] == [*range(12), *range(10), *range(8, 12)]
+    best_step = json.loads((tmp_path / "model" / "training.json").read_text())["best_step"]
+    assert steps[26:] == ([*range(12)] if best_step else [])  # equal towers are probed once
+    assert shop.train("finetune_vision", tmp_path / "again", proven=True).reused
+    assert encoder_fingerprint(tmp_path / "again") == encoder_fingerprint(tmp_path / "model")
+
+
+def test_a_stage_proves_nothing_unless_it_is_asked_to() -> None:
+    settings = RunSettings()
+    laptop = load_settings("laptop")
+
+    assert settings.vision_stage.probe is None
+    assert settings.align_stage.probe is None
+    for stage in (laptop.vision_stage, laptop.align_stage):
+        assert stage.probe is not None
+        assert stage.probe.kind is FusionKind.CONCAT
+        assert stage.probe.loop == laptop.fusion.loop
