@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from typer.testing import CliRunner
 
 from mmr import stages
+from mmr.cli import build_app
 from mmr.config.model import FusionKind
 from mmr.config.run import RunSettings, load_settings
 from mmr.release.fingerprint import encoder_fingerprint
@@ -166,6 +169,34 @@ def test_a_stage_killed_in_its_proof_goes_on_there(
     assert steps[26:] == ([*range(12)] if best_step else [])  # equal towers are probed once
     assert shop.train("finetune_vision", tmp_path / "again", proven=True).reused
     assert encoder_fingerprint(tmp_path / "again") == encoder_fingerprint(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict"),
+    [(0.25, "the stage is left out: its start answers better."), (0.75, "the stage is kept.")],
+)
+def test_the_command_says_what_became_of_the_stage(
+    shop: Shop, after: float, verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vision = shop.settings.vision.model_copy(update={"only_if_better": True})
+    settings = shop.settings.model_copy(update={"vision": vision})
+    (tmp_path / "shop.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    monkeypatch.setattr(
+        adoption, "_score", lambda run, *_: after if run.settings.stage.loop.steps else 0.5
+    )
+
+    told = CliRunner().invoke(
+        build_app(),
+        [
+            *["train", "vision", str(shop.dataset), "--start", str(shop.starts["finetune_vision"])],
+            *["--out", str(tmp_path / "vision"), "--preset", str(tmp_path / "shop.yaml")],
+            *["--workspace", str(tmp_path / "workspace")],
+        ],
+    )
+
+    assert told.exit_code == 0, told.output
+    line = f"has 0.5000 before the stage and {after:.4f} after it, so {verdict}"
+    assert line in told.output
 
 
 def test_a_stage_proves_nothing_unless_it_is_asked_to() -> None:
