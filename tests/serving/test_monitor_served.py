@@ -10,7 +10,7 @@ from mmr.workspace import Workspace
 from pipelines.watching import MonitorRequest, look
 from serving.client import SearchClient
 from serving.process import RunningServer
-from tests.serving.conftest import TRAINING_QUERIES
+from tests.serving.small_shop import TRAINING_QUERIES
 
 
 def seen(workspace: Workspace, release: Path, out: Path, *, since: float) -> MonitorReport:

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mmr.monitoring.reference import fit_profile
 from mmr.release.query_profile import QueryPlacer
-from serving.live.canary import AT_ONCE, falls_to_candidate
+from serving.live.canary import AT_ONCE
 from serving.live.candidate import CandidateError
 from serving.live.jsonl_log import read_log
 from serving.live.places import LivePlaces
@@ -21,8 +19,8 @@ from serving.live.settings import CanaryBudget, Trial
 from serving.live.traffic import LiveTraffic
 from serving.models.engine import Answer, Question
 from serving.models.requests import RequestOptions
+from tests.serving.live.small_trial import CANDIDATE, LIVE, a_trial
 
-LIVE, CANDIDATE = "live", "candidate"
 OAK_DESK = Question(["oak desk"], k=2)
 
 
@@ -77,17 +75,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for traffic in running:
         traffic.close()
-
-
-def a_trial(**settings: object) -> Trial:
-    defaults = {
-        "trial_id": "t1",
-        "release_id": CANDIDATE,
-        "version": 2,
-        "live_release_id": LIVE,
-        "started": "2026-01-01T00:00:00+00:00",
-    }
-    return Trial.model_validate({**defaults, **settings})
 
 
 def divert(traffic: LiveTraffic, **options: object) -> Sent | None:
@@ -319,22 +306,3 @@ def test_words_are_new_to_the_release_that_answered_or_not_known(tmp_path: Path)
 
 def logged_queries(home: Path) -> list[dict[str, object]]:
     return list(read_log(LivePlaces(home).query_log))
-
-
-@given(st.text(max_size=30), st.floats(0, 1), st.floats(0, 1))
-def test_wider_share_only_adds(key: str, one: float, other: float) -> None:
-    few, many = sorted((one, other))
-    if falls_to_candidate(a_trial(canary_share=few), key):
-        assert falls_to_candidate(a_trial(canary_share=many), key)
-    assert not falls_to_candidate(a_trial(canary_share=0), key)
-    assert falls_to_candidate(a_trial(canary_share=1), key)
-
-
-def test_share_is_that_of_the_keys_and_differs_from_candidate_to_candidate() -> None:
-    keys = [f"customer {number}" for number in range(4000)]
-    first = {key for key in keys if falls_to_candidate(a_trial(canary_share=0.25), key)}
-    other = a_trial(canary_share=0.25, release_id="another")
-    second = {key for key in keys if falls_to_candidate(other, key)}
-
-    assert len(first) == pytest.approx(1000, abs=110)  # 4 standard deviations
-    assert len(first & second) == pytest.approx(250, abs=75)

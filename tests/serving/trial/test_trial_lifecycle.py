@@ -21,7 +21,8 @@ from serving.rollback import roll_back
 from serving.settings import DeploySettings, ServeSettings
 from serving.transport import connect
 from serving.trial import Shares, end_trial, start_trial
-from tests.serving.trial.conftest import PATIENT, StartTrial, until, wait_a_moment
+from tests.serving.patience import PATIENT
+from tests.serving.trial.conftest import StartTrial, until, wait_a_moment
 
 MakeRelease = Callable[..., Path]
 
