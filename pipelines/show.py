@@ -86,6 +86,8 @@ def _show_decision(summary: RunSummary, console: Console) -> None:
     for reason in gate["reasons"]:
         if not reason["passed"]:
             console.print(f"  {reason['rule']}: {reason['detail']}", markup=False)
+    for stage in gate.get("stages_left_out", []):
+        console.print(f"left out, as it did not help: {stage}", markup=False)
     if summary.index is not None:
         console.print(
             f"index: {summary.index['kind']}, {summary.index['rows']:,} products, recall@100 "

@@ -93,7 +93,7 @@ def model_card(
         "# Model card",
         "A text query encoder and a product encoder that search one shop's catalogue: a query "
         "vector is made of the query alone, a product vector of its text and photograph.",
-        *("## What it is", table(("part", "value"), [*_parts(model), _speed(gate)])),
+        *("## What it is", table(("part", "value"), [*_parts(model), *_measured(gate)])),
         *(() if refresh is None else ("## Refreshed, not trained", _refreshed(refresh))),
         *("## Decision", decision(gate)),
         *("## Figures", figures(gate), "## Slices", slices(gate)),
@@ -203,14 +203,20 @@ def _parts(model: ModelFacts) -> list[tuple[str, object]]:
     ]
 
 
-def _speed(gate: GateEvidence) -> tuple[str, object]:
-    serving = gate.record.get("serving")
-    return (
-        "encoding one query on the machine of the gate, ms",
-        serving
-        and f"p50 {serving['latency_p50_ms']:.2f}, p99 {serving['latency_p99_ms']:.2f} "
-        f"of {serving['latency_queries']:,}",
-    )
+def _measured(gate: GateEvidence) -> list[tuple[str, object]]:
+    left_out, serving = gate.record.get("stages_left_out"), gate.record.get("serving")
+    return [
+        (
+            "training stages left out",
+            left_out if left_out is None else "; ".join(left_out) or "none",
+        ),
+        (
+            "encoding one query on the machine of the gate, ms",
+            serving
+            and f"p50 {serving['latency_p50_ms']:.2f}, p99 {serving['latency_p99_ms']:.2f} "
+            f"of {serving['latency_queries']:,}",
+        ),
+    ]
 
 
 def _data_identity(data: DataFacts) -> list[tuple[str, object]]:

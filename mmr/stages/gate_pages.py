@@ -66,7 +66,11 @@ def write_pages(
         data: The dataset, for titles and pictures.
         worst: Of `worst_examples`.
     """
-    facts = {**record["lineage"], **{f"{k} version": v for k, v in record["versions"].items()}}
+    facts = {
+        **record["lineage"],
+        "stages_left_out": "; ".join(record["stages_left_out"]),
+        **{f"{k} version": v for k, v in record["versions"].items()},
+    }
     named = {name.replace("_", " "): str(value) for name, value in facts.items() if value}
     page = render_report(
         evaluation,

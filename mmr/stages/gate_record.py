@@ -23,6 +23,7 @@ from mmr.evaluation.systems import SystemScores
 from mmr.release.bundle import EVIDENCE, Release
 from mmr.release.evidence import GateEvidence
 from mmr.release.fingerprint import encoder_fingerprint
+from mmr.stages.stage_report import Adoption
 
 FORMAT_VERSION = 1
 
@@ -68,6 +69,7 @@ def gate_record(
         "comparisons": comparisons,
         "slices": {part.name: part.meaning for part in evaluation.slices},
         "worst_queries": [_worst(example) for example in worst],
+        "stages_left_out": stages_left_out(contenders[0].model),
         "serving": asdict(evaluation.measured.serving),
         "data_age": _data_age(evaluation.measured.data_age),
         "policy": evaluation.config.model_dump(mode="json"),
@@ -197,6 +199,20 @@ def training_record(model: Path) -> dict[str, Any]:
     except ValueError as error:
         raise CorruptArtifactError(f"{file} is damaged ({error}). Train again.") from error
     return record
+
+
+def stages_left_out(model: Path) -> list[str]:
+    """Training stages that had to prove that they help and did not, with what was found."""
+    found = {
+        stage: Adoption(**figures)
+        for stage, figures in training_record(model).get("adoptions", {}).items()
+    }
+    return [
+        f"{stage} (NDCG@10 of a concatenation: {proof.before:.4f} before it, {proof.after:.4f} "
+        "after it)"
+        for stage, proof in found.items()
+        if not proof.adopted
+    ]
 
 
 def run_parameters(settings: GateConfig, model: Path) -> dict[str, str | int | float | bool]:

@@ -47,6 +47,7 @@ text_only:
 vision:
   loop: {steps: 10, validate_every: 10}
   batch_size: 32
+  only_if_better: true
 align:
   loop: {steps: 30, learning_rate: 0.001, validate_every: 10}
 fusion:

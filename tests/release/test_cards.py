@@ -87,6 +87,21 @@ def test_figures_come_with_intervals_and_slices(gate: GateEvidence) -> None:
     assert card.count("Against tuned text-only") == 1  # the deciding comparison is not shown twice
 
 
+@pytest.mark.parametrize(
+    ("left_out", "told"),
+    [(None, "unknown"), ([], "none"), (["A (0.5)", "B | C"], "A (0.5); B \\| C")],
+)
+def test_the_model_card_names_stages_that_were_left_out(
+    left_out: list[str] | None, told: str, tmp_path: Path
+) -> None:
+    known = {} if left_out is None else {"stages_left_out": left_out}
+    (tmp_path / "gate.json").write_text(json.dumps({**GATE, **known}))
+
+    card = model_card(GateEvidence.read(tmp_path), MODEL, DATA)
+
+    assert f"| training stages left out | {told} |" in card
+
+
 def test_limits_name_the_slices_that_were_not_judged(gate: GateEvidence) -> None:
     assert "Too few queries to judge these slices: no image." in model_card(gate, MODEL, DATA)
 

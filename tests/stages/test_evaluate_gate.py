@@ -1,5 +1,6 @@
 """The stage that decides, on a small real dataset with stand-in embeddings."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -91,6 +92,27 @@ def test_an_export_that_answers_otherwise_is_rejected_and_the_report_says_so(
         assert "export parity" in page
         assert "reject" in page
         assert f"of {TOPICS} queries, 0 allowed" in page
+
+
+def test_stages_that_were_left_out_are_on_record_and_on_the_pages(
+    tmp_path: Path, dataset: Path
+) -> None:
+    model = write_model(tmp_path / "candidate", noise=0.1)
+    training = json.loads((model / "training.json").read_text())
+    training["adoptions"] = {
+        "finetune_vision": {"before": 0.75, "after": 0.5},
+        "align_queries": {"before": 0.75, "after": 0.75},
+    }
+    (model / "training.json").write_text(json.dumps(training))
+
+    run(tmp_path, dataset)
+
+    told = "finetune_vision (NDCG@10 of a concatenation: 0.7500 before it, 0.5000 after it)"
+    assert record(tmp_path)["stages_left_out"] == [told]
+    for name in ("gate.md", "report.html"):
+        page = (tmp_path / "gate" / name).read_text()
+        assert told in page
+        assert "align_queries" not in page
 
 
 def test_what_was_measured_is_on_record(tmp_path: Path, dataset: Path) -> None:
