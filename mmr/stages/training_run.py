@@ -93,8 +93,9 @@ class StageRun:
         """
         start = time.monotonic()
         reused = self.ensure(train)
-        hand_over(self.kept, out)
-        return StageReport.of(self.record(), seconds=time.monotonic() - start, reused=reused)
+        record = self.record()
+        hand_over(self.kept, out, record=record)
+        return StageReport.of(record, seconds=time.monotonic() - start, reused=reused)
 
     def ensure(self, train: Train) -> bool:
         """Trains unless the same result is kept already; says whether it was."""
@@ -110,18 +111,18 @@ class StageRun:
         return reused
 
     def record(self) -> dict[str, Any]:
-        """What the kept result says of its training."""
+        """What is known of the result's training, after all that is known of its parent's.
+
+        The result itself holds its own part alone: the same towers may come about in many ways.
+        """
         record: dict[str, Any] = json.loads((self.kept / RECORD).read_text(encoding="utf-8"))
+        if self.parent is not None:
+            parent = json.loads((self.parent / RECORD).read_text(encoding="utf-8"))
+            record["history"] = parent["history"] + record["history"]
+            record["adoptions"] = parent.get("adoptions", {}) | record["adoptions"]
         return record
 
     def _training(self, results: Mapping[str, FitResult]) -> dict[str, Any]:
-        history: list[dict[str, Any]] = []
-        adoptions: dict[str, Any] = {}
-        if self.parent is not None:
-            parent = json.loads((self.parent / RECORD).read_text(encoding="utf-8"))
-            history, adoptions = list(parent["history"]), parent.get("adoptions", {})
-        for stage, loop in results.items():
-            history += [{"stage": stage, **record} for record in loop.history]
         result = results[self.stage]
         return {
             "stage": self.stage,
@@ -132,8 +133,12 @@ class StageRun:
             "settings": self.settings.model_dump(mode="json"),
             "dataset": self.dataset.manifest.content_hash,
             "parent": encoder_fingerprint(self.parent) if self.parent else None,
-            "adoptions": adoptions,
-            "history": history,
+            "adoptions": {},
+            "history": [
+                {"stage": stage, **entry}
+                for stage, loop in results.items()
+                for entry in loop.history
+            ],
         }
 
 
@@ -180,19 +185,18 @@ def train_parts(
     )
 
 
-def hand_over(kept: Path, out: Path, *, record: Mapping[str, Any] | None = None) -> None:
+def hand_over(kept: Path, out: Path, *, record: Mapping[str, Any]) -> None:
     """Makes `out` the model directory that is kept among the results, whole or not at all.
 
     Args:
         kept: The result; its files are shared, not copied, where the file system can.
         out: The directory to write; only the main process does.
-        record: What it shall say of its training, in place of what is kept.
+        record: What it shall say of its training.
     """
     if is_main():
         with new_directory(out, replace=True) as scratch:
             shutil.copytree(kept, scratch, copy_function=_link, dirs_exist_ok=True)
-            if record is not None:
-                write_json(scratch / RECORD, record)
+            write_json(scratch / RECORD, record)
     wait_for_all()
 
 

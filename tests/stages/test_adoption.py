@@ -146,6 +146,36 @@ def test_later_stages_hand_on_what_was_found(shop: Shop, tmp_path: Path) -> None
     assert found["before"] == max(record["adoptions"]["finetune_vision"].values())
 
 
+def test_a_reused_fusion_tells_of_the_towers_that_it_was_asked_for(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same towers may be untrained on purpose, or because their training did not help."""
+    monkeypatch.setattr(
+        adoption, "_score", lambda run, *_: 0.25 if run.settings.stage.loop.steps else 0.5
+    )
+    shop.train("finetune_vision", tmp_path / "untrained", proven=False, steps=0)
+    shop.train("finetune_vision", tmp_path / "left-out", proven=True)
+    told = {}
+    for name in ("untrained", "left-out"):
+        told[name] = stages.train_fusion(
+            dataset=shop.dataset,
+            aligned=tmp_path / name,
+            out=tmp_path / f"fused-{name}",
+            settings=shop.settings.fusion_stage,
+            cache=shop.cache,
+        )
+
+    records = {
+        name: json.loads((tmp_path / f"fused-{name}" / "training.json").read_text())
+        for name in told
+    }
+    assert told["left-out"].reused
+    assert records["untrained"]["adoptions"] == {}
+    assert records["left-out"]["adoptions"] == {"finetune_vision": {"before": 0.5, "after": 0.25}}
+    trained = {name: [e["stage"] for e in record["history"]] for name, record in records.items()}
+    assert trained["left-out"] == ["finetune_vision"] * 2 + trained["untrained"]
+
+
 def test_a_stage_killed_in_its_proof_goes_on_there(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
