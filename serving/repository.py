@@ -9,7 +9,7 @@ serving/
 │   │   └── 7/                      version; both models share one number per release
 │   │       ├── model.py
 │   │       ├── __pycache__         a file, see `serving.staging`
-│   │       └── release/            hard links to the release's files
+│   │       └── release/            the release's files: hard links, or copies
 │   ├── search_candidate/7/         only while release 7 is being verified
 │   └── search_trial/8/             only while release 8 is on trial
 ├── staging/                        versions being put together
@@ -156,7 +156,9 @@ class ModelRepository:
         """Stages one version of both models and moves it into Triton's view.
 
         Args:
-            release: The release directory; its files are linked, or copied across file systems.
+            release: The release directory; its files are linked, or copied across file systems and
+                where another version has the links: Triton loads a version again whose files gain
+                or lose one.
             version: The number that both models get.
             settings: Goes into `config.pbtxt`.
             keep_versions: Goes into `config.pbtxt`.
@@ -165,17 +167,24 @@ class ModelRepository:
         Returns:
             The names of the two models.
         """
+        linked = not self._has_links_to(release)
         for kind in MODELS:
             model = kind + suffix
             staged = self._staging / f"{model}-{version}"
             shutil.rmtree(staged, ignore_errors=True)
-            stage_model(release, staged, kind=kind)
+            stage_model(release, staged, kind=kind, linked=linked)
             target = self.path / model
             target.mkdir(parents=True, exist_ok=True)
             self.configure(model, settings, keep_versions=keep_versions)
             staged.rename(target / str(version))
             fsync_path(target)
         return tuple(kind + suffix for kind in MODELS)
+
+    def _has_links_to(self, release: Path) -> bool:
+        """Whether any version's files are those of a release, and no copies of them."""
+        manifest = release / "release.json"
+        held = self.path.glob("*/*/release/release.json")
+        return any(os.path.samefile(manifest, file) for file in held)
 
     def adopt_candidate(
         self, version: int, *, settings: ModelSettings, keep_versions: int

@@ -31,26 +31,30 @@ change of this version, and load it again with every later one.
 """
 
 
-def stage_model(release: Path, staged: Path, *, kind: str) -> None:
-    """Fills the directory of a version: the code that Triton loads, and links to the release.
+def stage_model(release: Path, staged: Path, *, kind: str, linked: bool) -> None:
+    """Fills the directory of a version: the code that Triton loads, and the release's files.
 
     Args:
-        release: The release directory; its files are linked, or copied across file systems.
+        release: The release directory.
         staged: The directory to make.
         kind: `query_encoder` or `search`; says which part of the release is needed.
+        linked: Whether its files are hard links to the release's, where the file system has them;
+            else they are copies.
     """
     target = staged / "release"
     target.mkdir(parents=True)
-    _link(release / "release.json", target / "release.json")
+    put = _link if linked else shutil.copy2
+    put(release / "release.json", target / "release.json")
     for part in _PARTS[kind]:
         for source in files_below(release / part):
-            _link(source, target / source.relative_to(release))
+            place = target / source.relative_to(release)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            put(source, place)
     write_text(staged / "model.py", _MODEL_PY.format(model=kind))
     write_text(staged / "__pycache__", _NO_CACHE)
 
 
 def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source.resolve(), target)
     except OSError:  # another file system, or one without hard links

@@ -95,6 +95,28 @@ def test_the_version_that_serves_is_not_loaded_again_by_the_next_deployment(
     assert model_processes(workspace, version) == before
 
 
+def test_a_release_that_returns_is_not_loaded_again_when_its_older_version_goes(
+    deploy_here: Deploy,
+    workspace: Workspace,
+    registry: InMemoryTracking,
+    make_release: Callable[..., Path],
+    release_a: Path,
+    release_b: Path,
+) -> None:
+    """Both versions hold one release; what happens to one's files changes nothing in the other."""
+    release = make_release(18)
+    registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
+    deploy_here(release)
+    deploy_here(release_a)
+    version = deploy_here(release).version
+    before = model_processes(workspace, version)
+
+    deploy_here(release_b)
+
+    assert sorted(before) == ["query_encoder", "search"]
+    assert model_processes(workspace, version) == before
+
+
 def test_older_release_gets_a_new_number_and_only_two_versions_stay(
     deploy_here: Deploy, workspace: Workspace, release_a: Path, release_b: Path
 ) -> None:
