@@ -1,7 +1,8 @@
-"""Requests for ladders with tiny models."""
+"""Requests for ladders with tiny models, and what comes of them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,3 +15,8 @@ def request_of(dataset: Path, settings: RunSettings, workspace: Path, **more: An
     return LadderRequest(
         source=str(dataset), settings=settings, preset="tiny", workspace=workspace, **given
     )
+
+
+def stage_of(model: Path) -> str:
+    """The stage that made a model."""
+    return str(json.loads((model / "training.json").read_text())["stage"])

@@ -25,19 +25,9 @@ from mmr.stages.features import product_features
 from mmr.stages.training_data import product_texts
 from mmr.stages.validation_task import validation_task
 from mmr.training import loop as training_loop
-from tests.ablation.ladder_requests import request_of
+from tests.ablation.ladder_requests import request_of, stage_of
 
 PAPER = ["text-only", "image", "domain", "alignment", "fusion"]
-
-
-@pytest.fixture(scope="module")
-def prepared(
-    tiny_dataset: Path, settings: RunSettings, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    from mmr.ablation.source import prepared_dataset
-
-    cache = tmp_path_factory.mktemp("prepared")
-    return prepared_dataset(str(tiny_dataset), settings=settings.prepare, cache=cache)
 
 
 @pytest.fixture(scope="module")
@@ -235,17 +225,13 @@ def test_techniques_are_measured_alone_without_touching_the_whole_ladders_result
     }
     trained = {rung["name"]: rung["training"][0] for rung in record["rungs"]}
     assert trained["preset-half"]["fingerprint"] == trained["preset"]["fingerprint"]
-    stages = Counter(_stage(model) for model in set(models.iterdir()) - before)
+    stages = Counter(stage_of(model) for model in set(models.iterdir()) - before)
     assert stages == {
         "text_only": 1,  # hard-negatives.text
         "finetune_vision": 1,  # large-batches, which goes on from there
         "align_queries": 1,
         "train_fusion": 3,  # large-batches, distillation, matryoshka-half
     }
-
-
-def _stage(model: Path) -> str:
-    return str(json.loads((model / "training.json").read_text())["stage"])
 
 
 def test_without_its_image_a_fused_product_is_its_text(
@@ -266,38 +252,6 @@ def test_without_its_image_a_fused_product_is_its_text(
     rows = tower.has_text.numpy()
     assert rows.sum() > 50
     np.testing.assert_allclose(hidden[rows], text.numpy()[rows], atol=1e-5)
-
-
-def test_stages_that_prove_themselves_stand_in_order_and_cost_no_training_of_their_own(
-    prepared: Path, settings: RunSettings, tmp_path: Path
-) -> None:
-    proven = settings.model_copy(
-        update={
-            part: getattr(settings, part).model_copy(update=changed)
-            for part, changed in {
-                "vision": {"only_if_better": True},
-                "align": {"only_if_better": True},
-                "fusion": {"auxiliary_weight": 0.0},  # as in the probe
-            }.items()
-        }
-    )
-    names = ("image", "domain", "alignment")
-    request = request_of(prepared, proven, tmp_path / "workspace", only=names, seeds=2)
-    _, record = run_ladder(request, show=lambda line: None)
-
-    rungs = {rung["name"]: rung for rung in record["rungs"]}
-    for name in ("domain", "alignment"):
-        assert min(rungs[name]["against"]["gain_by_seed"]["ndcg_at_10"]) >= -1e-9
-    kept = (tmp_path / "workspace" / "cache" / "models").iterdir()
-    concatenations = [model for model in kept if _stage(model) == "train_fusion"]
-    measured = {entry["fingerprint"] for name in names for entry in rungs[name]["training"]}
-    rejected = sum(
-        not stage["kept"]
-        for name in names
-        for e in rungs[name]["training"]
-        for stage in e["stages"]
-    )
-    assert len(concatenations) <= len(measured) + rejected
 
 
 def test_two_runs_do_not_share_a_workspace(
