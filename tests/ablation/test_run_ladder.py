@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,7 @@ def test_techniques_are_measured_alone_without_touching_the_whole_ladders_result
 ) -> None:
     only = ("hard-negatives.text", "large-batches", "distillation", "matryoshka-half")
     request = request_of(prepared, settings, climbed["workspace"], ladder="techniques", only=only)
+    run_ladder(replace(request, only=("preset",)), show=lambda line: None)
     models = climbed["workspace"] / "cache" / "ablation-models"
     before = set(models.iterdir())
     out, record = run_ladder(request, show=lambda line: None)
