@@ -11,16 +11,10 @@ from mmr.atomic import write_text
 from mmr.data.dataset import Dataset
 from mmr.indexing import IndexManifest
 from mmr.release.bundle import EVIDENCE, Release
-from mmr.release.cards import (
-    DATA_CARD,
-    MODEL_CARD,
-    DataFacts,
-    ModelFacts,
-    RefreshFacts,
-    data_card,
-    model_card,
-)
+from mmr.release.card_facts import DataFacts, ModelFacts, RefreshFacts
+from mmr.release.data_card import DATA_CARD, data_card
 from mmr.release.evidence import GateEvidence
+from mmr.release.model_card import MODEL_CARD, model_card
 from mmr.release.origin import TrainingOrigin
 from mmr.release.parity import ParityReport
 

@@ -7,8 +7,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from mmr.release.cards import DataFacts, ModelFacts, data_card, licences_of, model_card
+from mmr.release.card_facts import DataFacts, ModelFacts, RefreshFacts, licences_of
+from mmr.release.data_card import data_card
 from mmr.release.evidence import GateEvidence
+from mmr.release.model_card import model_card
+from mmr.release.origin import TrainingOrigin
+from tests.sealing import seal_release
 
 PART = {
     "queries": 32,
@@ -100,6 +104,22 @@ def test_the_model_card_names_stages_that_were_left_out(
     card = model_card(GateEvidence.read(tmp_path), MODEL, DATA)
 
     assert f"| training stages left out | {told} |" in card
+
+
+def test_a_refreshed_release_names_what_its_encoders_training_left_out(
+    gate: GateEvidence, tmp_path: Path
+) -> None:
+    """A refresh has no training of its own, and its gate no record of one."""
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "gate.json").write_text(json.dumps({**GATE, "stages_left_out": ["A"]}))
+    manifest = seal_release(tmp_path / "trained", fingerprint="f" * 64, dim=8)
+    training = TrainingOrigin(manifest, GateEvidence.read(tmp_path / "trained"))
+    refresh = RefreshFacts(parent="r1", changes={"new": 1}, training=training)
+
+    assert "| training stages left out | A |" in model_card(gate, MODEL, DATA, refresh=refresh)
+    kept_nothing = RefreshFacts(parent="r1", changes={}, training=None)
+    card = model_card(gate, MODEL, DATA, refresh=kept_nothing)
+    assert "| training stages left out | unknown |" in card
 
 
 def test_limits_name_the_slices_that_were_not_judged(gate: GateEvidence) -> None:
