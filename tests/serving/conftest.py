@@ -20,7 +20,7 @@ from serving.deploy import DeployReport, deploy
 from serving.process import RunningServer
 from serving.settings import ModelSettings, ServeSettings
 from tests.sealing import seal_release
-from tests.serving.deployments import Deploy
+from tests.serving.deployments import Deploy, new_registry
 from tests.serving.small_shop import (
     TRAINING_QUERIES,
     write_encoder,
@@ -96,13 +96,6 @@ def triton_venv() -> Path:
 @pytest.fixture
 def registry(release_a: Path, release_b: Path) -> InMemoryTracking:
     return new_registry(release_a, release_b)
-
-
-def new_registry(*releases: Path) -> InMemoryTracking:
-    registry = InMemoryTracking()
-    for release in releases:
-        registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
-    return registry
 
 
 @pytest.fixture(scope="session")

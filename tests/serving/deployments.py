@@ -1,7 +1,9 @@
-"""What tests ask after a deployment."""
+"""What tests need before a deployment, and ask after it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
+from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving.client import SearchClient
 from serving.deploy import DeployReport
@@ -9,6 +11,19 @@ from serving.repository import ActiveVersion, ModelRepository
 from serving.transport import connect
 
 Deploy = Callable[..., DeployReport]
+
+
+def new_registry(*releases: Path) -> InMemoryTracking:
+    """A registry that knows some releases and has no champion."""
+    registry = InMemoryTracking()
+    register(registry, *releases)
+    return registry
+
+
+def register(registry: InMemoryTracking, *releases: Path) -> None:
+    """Registers releases as `mmr run` does."""
+    for release in releases:
+        registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
 
 
 def serving_release(report: DeployReport) -> str:

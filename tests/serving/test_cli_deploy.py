@@ -17,6 +17,7 @@ from serving.client import SearchClient
 from serving.deploy import deploy
 from serving.repository import ActiveVersion, ModelRepository
 from serving.settings import ModelSettings, ServeSettings
+from tests.serving.deployments import new_registry
 
 Run = Callable[..., Result]
 
@@ -33,9 +34,7 @@ def releases(shop: Workspace, make_release: Callable[..., Path]) -> list[Path]:
 
 @pytest.fixture
 def registry(releases: list[Path], monkeypatch: pytest.MonkeyPatch) -> InMemoryTracking:
-    registry = InMemoryTracking()
-    for release in releases:
-        registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
+    registry = new_registry(*releases)
     monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri, **_: registry)
     return registry
 

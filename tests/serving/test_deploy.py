@@ -23,6 +23,7 @@ from tests.serving.deployments import (
     Deploy,
     assert_no_trace_of_a_candidate,
     on_record,
+    register,
     serving_release,
 )
 
@@ -85,7 +86,7 @@ def test_the_version_that_serves_is_not_loaded_again_by_the_next_deployment(
 ) -> None:
     """Triton loads a version anew when anything changed in it, be it the links of a file."""
     new = make_release(17)
-    registry.register(release_id=new.name, release_dir=new, run_id=None, tags={})
+    register(registry, new)
     version = deploy_here(new).version
     before = model_processes(workspace, version)
 
@@ -105,7 +106,7 @@ def test_a_release_that_returns_is_not_loaded_again_when_its_older_version_goes(
 ) -> None:
     """Both versions hold one release; what happens to one's files changes nothing in the other."""
     release = make_release(18)
-    registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
+    register(registry, release)
     deploy_here(release)
     deploy_here(release_a)
     version = deploy_here(release).version

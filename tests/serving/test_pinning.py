@@ -7,20 +7,18 @@ from typing import Any
 import pytest
 
 from mmr.errors import ServingError
-from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving.client import SearchClient
 from serving.deploy import DeployReport, deploy
 from serving.settings import ServeSettings
 from serving.transport import connect, text_column
+from tests.serving.deployments import new_registry
 from tests.serving.patience import PATIENT
 
 
 @pytest.fixture(scope="module")
 def there(workspace: Workspace, release_a: Path, release_b: Path) -> dict[str, Any]:
-    registry = InMemoryTracking()
-    for release in (release_a, release_b):
-        registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
+    registry = new_registry(release_a, release_b)
     return {"workspace": workspace, "registry": registry, "settings": PATIENT}
 
 

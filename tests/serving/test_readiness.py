@@ -5,12 +5,12 @@ import threading
 import time
 from pathlib import Path
 
-from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving import launcher
 from serving.deploy import deploy
 from serving.process import RunningServer
 from serving.settings import ServeSettings
+from tests.serving.deployments import new_registry
 from tests.serving.patience import PATIENT
 
 
@@ -48,9 +48,7 @@ def test_server_stays_ready_while_a_candidate_loads_and_unloads(
     release_a: Path,
     release_b: Path,
 ) -> None:
-    registry = InMemoryTracking()
-    for release in (release_a, release_b):
-        registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
+    registry = new_registry(release_a, release_b)
     server = launcher.start(workspace, settings=serve_settings, triton_venv=triton_venv)
     deploy(release_a, workspace=workspace, registry=registry, settings=PATIENT)
 

@@ -20,6 +20,7 @@ from tests.serving.deployments import (
     Deploy,
     assert_no_trace_of_a_candidate,
     on_record,
+    register,
     serving_release,
 )
 
@@ -34,7 +35,7 @@ def test_release_that_answers_otherwise_than_recorded_gets_no_traffic(
     customers: Callable[[str], Any],
 ) -> None:
     wrong = make_release(3, golden_from=release_b)
-    registry.register(release_id=wrong.name, release_dir=wrong, run_id=None, tags={})
+    register(registry, wrong)
     before = deploy_here(release_a)
 
     with (
@@ -58,7 +59,7 @@ def test_index_of_another_encoder_is_refused_with_both_fingerprints(
     release_b: Path,
 ) -> None:
     mixed = make_release(4, index_from=release_b, golden_from=release_b)
-    registry.register(release_id=mixed.name, release_dir=mixed, run_id=None, tags={})
+    register(registry, mixed)
     foreign = json.loads((release_b / "release.json").read_text())["encoder_fingerprint"]
     own = json.loads((mixed / "release.json").read_text())["encoder_fingerprint"]
     before = deploy_here(release_a)

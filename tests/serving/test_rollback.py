@@ -16,6 +16,7 @@ from serving.repository import ActiveVersion, ModelRepository
 from serving.rollback import roll_back
 from serving.rollout import Rollout
 from serving.settings import DeploySettings, ServeSettings
+from tests.serving.deployments import new_registry, register
 
 
 @pytest.fixture
@@ -30,9 +31,7 @@ def home(workspace: Workspace, make_release: Callable[..., Path]) -> tuple[Path,
 
 @pytest.fixture
 def registry(home: tuple[Path, Path]) -> InMemoryTracking:
-    registry = InMemoryTracking()
-    for release in home:
-        registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
+    registry = new_registry(*home)
     return registry
 
 
@@ -156,7 +155,7 @@ def test_refused_rollback_puts_the_champion_back(
 ) -> None:
     registry = _Refusing()
     for release in home:
-        registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
+        register(registry, release)
     there["registry"] = registry
     old, new = home
     deploy(old, **there)

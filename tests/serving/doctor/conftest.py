@@ -10,6 +10,7 @@ from mmr.workspace import Workspace
 from serving.doctor.diagnosis import Patient
 from serving.repository import ActiveVersion, ModelRepository
 from serving.settings import ModelSettings, ServeSettings
+from tests.serving.deployments import new_registry
 
 
 @pytest.fixture
@@ -24,9 +25,7 @@ def releases(shop: Workspace, make_release: Callable[..., Path]) -> list[Path]:
 
 @pytest.fixture
 def registry(releases: list[Path]) -> InMemoryTracking:
-    registry = InMemoryTracking()
-    for release in releases:
-        registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
+    registry = new_registry(*releases)
     return registry
 
 

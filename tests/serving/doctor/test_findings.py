@@ -16,6 +16,7 @@ from serving.doctor.finding import Level
 from serving.process import RunningServer, ServerRecord
 from serving.repository import ActiveVersion, ModelRepository
 from serving.settings import ModelSettings, ServeSettings
+from tests.serving.deployments import register
 from tests.serving.doctor.examining import assert_mended, only, wrong
 
 # MLflow 3.17 on SQLAlchemy 2.1
@@ -147,7 +148,7 @@ def test_a_champion_that_queries_cannot_be_held_against_is_named(
 ) -> None:
     """It is from before releases had a query profile."""
     old = make_release(43, releases=shop.releases, with_profile=False)
-    registry.register(release_id=old.name, release_dir=old, run_id=None, tags={})
+    register(registry, old)
     assert wrong(patient) == []
     registry.promote(old.name, expected=None, why="", who="")
 

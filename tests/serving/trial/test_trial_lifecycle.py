@@ -21,6 +21,7 @@ from serving.rollback import roll_back
 from serving.settings import DeploySettings, ServeSettings
 from serving.transport import connect
 from serving.trial import Shares, end_trial, start_trial
+from tests.serving.deployments import register
 from tests.serving.patience import PATIENT
 from tests.serving.trial.conftest import StartTrial, until, wait_a_moment
 
@@ -60,7 +61,7 @@ def test_deployment_and_rollback_end_the_trial(
     there: dict[str, Any] = {"workspace": workspace, "registry": registry, "settings": PATIENT}
     old, new = (make_release(seed, releases=workspace.releases) for seed in (11, 12))
     for release in (old, new):
-        registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
+        register(registry, release)
     deploy(old, **there)
 
     for candidate, change in (

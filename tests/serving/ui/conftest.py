@@ -25,6 +25,7 @@ from serving import launcher
 from serving.deploy import deploy
 from serving.settings import DeploySettings, ServeSettings
 from serving.ui.app import Shop, build_app
+from tests.serving.deployments import register
 from tests.serving.ui.browser import Browser
 
 _COLOURS = ("white", "black", "red", "green", "blue", "oak", "grey", "yellow")
@@ -134,7 +135,7 @@ def ui_shop(
     champion = make_release(11, releases=workspace.releases, products=product_table)
     settings = ServeSettings.from_port_base(free_ports())
     registry = InMemoryTracking()
-    registry.register(release_id=champion.name, release_dir=champion, run_id=None, tags={})
+    register(registry, champion)
     try:
         launcher.start(workspace, settings=settings, triton_venv=triton_venv)
         deploy(

@@ -13,6 +13,7 @@ from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving import cli_ui
 from serving.ui import run
+from tests.serving.deployments import register
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_it_listens_on_loopback_and_compares_with_the_registrys_candidate(
 ) -> None:
     (release,) = workspace.releases.iterdir()
     registry = InMemoryTracking()
-    registry.register(release_id=release.name, release_dir=release, run_id=None, tags={})
+    register(registry, release)
     registry.set_alias("candidate", release.name)
     monkeypatch.setattr("mmr.tracking.open_tracking", lambda uri, **_: registry)
 
