@@ -28,12 +28,13 @@ from mmr.release.bundle import GoldenQuery, Release
 from mmr.tracking.champion import check_expected
 from mmr.tracking.protocols import CHAMPION
 from mmr.workspace import Workspace
+from serving.active import ActiveVersion
 from serving.deploy_lock import deploy_lock
 from serving.golden import GoldenReport
 from serving.launcher import start
 from serving.process import RunningServer, ServerRecord
 from serving.registered import check_registered
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.rollout import Promotion, Rollout
 from serving.settings import DeploySettings, ServeSettings
 

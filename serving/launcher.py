@@ -19,11 +19,12 @@ import mmr
 from mmr.errors import ServingError
 from mmr.progress import Bar, progress_bar
 from mmr.workspace import Workspace
+from serving.active import ActiveVersion
 from serving.live.places import HOME_VARIABLE, LivePlaces
 from serving.model_config import MODELS, SEARCH, TRIAL_SUFFIX
 from serving.ports import check_ports
 from serving.process import KEY_HEADER, RunningServer, ServerRecord, end_orphans, start_ticks, stop
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.settings import ServeSettings
 from serving.transport import connect
 from serving.triton_venv import STUB, TritonVenv

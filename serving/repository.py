@@ -25,11 +25,11 @@ import os
 import shutil
 import struct
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mmr.atomic import fsync_path, write_json, write_text
+from mmr.atomic import fsync_path, write_text
 from mmr.errors import ServingError
+from serving.active import ActiveRecord, ActiveVersion
 from serving.kept import KeptRecords
 from serving.live.places import LivePlaces
 from serving.model_config import (
@@ -46,14 +46,6 @@ from serving.staging import stage_model
 _WARM_UP_QUERY = WARM_UP_TEXT.encode()
 
 
-@dataclass(frozen=True)
-class ActiveVersion:
-    """What serves: a release, and the Triton version number that it was given."""
-
-    version: int
-    release_id: str
-
-
 class ModelRepository:
     """The model repository below a workspace's serving directory.
 
@@ -65,7 +57,7 @@ class ModelRepository:
         self.path = serving / "repository"
         self.places = LivePlaces(serving)
         self._staging = serving / "staging"
-        self._active = serving / "active.json"
+        self._active = ActiveRecord(serving)
         self.kept = KeptRecords(serving)
 
     def create(self) -> None:
@@ -79,36 +71,14 @@ class ModelRepository:
         Raises:
             ServingError: `active.json` cannot be read.
         """
-        record = self._record()
-        return record and record[0]
-
-    def _record(self) -> tuple[ActiveVersion, int] | None:
-        """What serves, and the highest version number that was ever given."""
-        if not self._active.is_file():
-            return None
-        try:
-            record = json.loads(self._active.read_text(encoding="utf-8"))
-            active = ActiveVersion(int(record["version"]), str(record["release_id"]))
-            return active, int(record.get("highest_version", active.version))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ServingError(
-                f"{self._active} is damaged. Remove it and deploy a release: `mmr deploy RELEASE`."
-            ) from error
+        return self._active.read()
 
     def set_active(self, active: ActiveVersion | None) -> None:
-        """Records what serves; a restarted server loads exactly that.
-
-        The highest number ever given stays on record: a number withdrawn is never given again.
-        """
+        """Records what serves; a restarted server loads exactly that."""
         if active is None:
-            self._active.unlink(missing_ok=True)
+            self._active.remove()
         else:
-            self._write_active(active, highest=max(self.next_version() - 1, active.version))
-
-    def _write_active(self, active: ActiveVersion, *, highest: int) -> None:
-        write_json(
-            self._active, {"format_version": 1, **asdict(active), "highest_version": highest}
-        )
+            self._active.write(active, highest=self.next_version() - 1)
 
     def versions(self, model: str) -> list[int]:
         """The version numbers of a model, ascending."""
@@ -119,12 +89,11 @@ class ModelRepository:
 
     def next_version(self) -> int:
         """A number above all that are there or were ever active."""
-        record = self._record()
         suffixes = ("", TRIAL_SUFFIX)
         taken = [
             n for model in MODELS for suffix in suffixes for n in self.versions(model + suffix)
         ]
-        return 1 + max([record[1] if record else 0, *taken])
+        return 1 + max([self._active.highest_version(), *taken])
 
     def release_ids(self) -> dict[int, str]:
         """The release of every version that both models have, by version number."""
@@ -230,7 +199,7 @@ class ModelRepository:
 
     def remove(self, version: int) -> None:
         """Takes a version of both models out of Triton's view, then deletes it."""
-        self._keep_number(version)
+        self._active.remember(version)
         for model in MODELS:
             self._discard(self.path / model / str(version))
 
@@ -238,14 +207,8 @@ class ModelRepository:
         """Deletes the models under verification, or those on trial."""
         for model in MODELS:
             for version in self.versions(model + suffix):
-                self._keep_number(version)
+                self._active.remember(version)
             self._discard(self.path / (model + suffix))
-
-    def _keep_number(self, version: int) -> None:
-        """Clients may have seen a number that was never the active one: it stays on record."""
-        record = self._record()
-        if record and version > record[1]:
-            self._write_active(record[0], highest=version)
 
     def retire(self, *, keep: int) -> list[int]:
         """Deletes all but the newest `keep` versions and returns the numbers deleted."""

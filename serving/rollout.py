@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from mmr.errors import MmrError
 from mmr.release.bundle import GoldenQuery, Release
+from serving.active import ActiveVersion
 from serving.client import SearchClient
 from serving.golden import GoldenReport, verify
 from serving.model_config import CANDIDATE_SUFFIX, MODELS, SEARCH, TRIAL_SUFFIX
 from serving.process import RunningServer
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.settings import DeploySettings, ServeSettings
 from serving.transport import Transport, connect
 

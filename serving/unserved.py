@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from mmr.errors import MmrError
 from mmr.workspace import Workspace
+from serving.active import ActiveVersion
 from serving.deploy_lock import deploy_lock
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.rollout import Promotion
 
 if TYPE_CHECKING:

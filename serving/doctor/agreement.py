@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from mmr.errors import MmrError, ServingError
 from mmr.tracking.protocols import CHAMPION, PREVIOUS
 from mmr.workspace import Workspace
+from serving.active import ActiveVersion
 from serving.client import SearchClient
 from serving.deploy import deploy
 from serving.deploy_lock import deploy_lock
 from serving.doctor.finding import Finding, Level
 from serving.launcher import shut_down
 from serving.process import RunningServer, ServerRecord
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.settings import ServeSettings
 
 if TYPE_CHECKING:

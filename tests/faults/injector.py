@@ -15,32 +15,20 @@ import errno
 import json
 import multiprocessing
 import os
-import re
 import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from mmr.errors import MmrError
+from tests.faults.writes import PATH_EVENTS, boundaries, written_path
 
 _PRELOADED = ["tests.faults.preload"]
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-_PATH_EVENTS = {
-    "os.mkdir": (0, 2),
-    "os.rmdir": (0, 1),
-    "os.remove": (0, 1),
-    "os.rename": (1, 3),
-    "os.link": (1, 3),
-    "os.symlink": (1, 2),
-}
-"""Audit event to the places of its path and of the directory that the path is relative to."""
-_HIDDEN = re.compile(r"staging/|\.partial-")
 _TIMEOUT_S = 240.0
 
 
@@ -101,11 +89,11 @@ class Injector:
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
         """Called by Python for every event; looks at those that write below the directory."""
-        if self._busy or (event != "open" and event not in _PATH_EVENTS):
+        if self._busy or (event != "open" and event not in PATH_EVENTS):
             return
         self._busy = True
         try:
-            path = _written_path(event, args)
+            path = written_path(event, args)
             if path is None or not path.startswith(self._root) or path.endswith(".lock"):
                 return
             if event != "os.mkdir" or not os.path.isdir(path):
@@ -139,23 +127,6 @@ class Injector:
     def reach(self, what: str) -> None:
         """For writes that are no files: a commit, a call to a server."""
         self._reach(what)
-
-
-def boundaries(writes: Sequence[str]) -> Iterator[int]:
-    """The numbers of the writes to break a command at.
-
-    All of them, but of several in a row that are out of everyone's sight (staged, or under a
-    temporary name) the first, the middle one and the last.
-    """
-    hidden: list[int] = []
-    for number, what in enumerate([*writes, ""]):
-        if what and _HIDDEN.search(what):
-            hidden.append(number)
-            continue
-        yield from sorted({hidden[0], hidden[len(hidden) // 2], hidden[-1]} if hidden else ())
-        hidden = []
-        if what:
-            yield number
 
 
 def reach(what: str) -> None:
@@ -296,24 +267,3 @@ def _listen_to_commits() -> None:
 
     event.listen(Engine, "before_cursor_execute", note)
     event.listen(Engine, "commit", commit)
-
-
-def _written_path(event: str, args: tuple[Any, ...]) -> str | None:
-    if event == "open":
-        path, _, flags = args
-        if not isinstance(flags, int) or not flags & _WRITING:
-            return None
-        return _absolute(path, None)
-    at, relative_to = _PATH_EVENTS[event]
-    return _absolute(args[at], args[relative_to])
-
-
-def _absolute(path: Any, directory: Any) -> str | None:
-    if isinstance(path, int):
-        return None
-    with suppress(TypeError, OSError):
-        name = os.fsdecode(path)
-        if isinstance(directory, int) and directory >= 0:
-            return os.path.join(os.readlink(f"/proc/self/fd/{directory}"), name)
-        return os.path.abspath(name)
-    return None

@@ -17,6 +17,7 @@ import pytest
 from tests.faults import injector, shop
 from tests.faults.conftest import Shop
 from tests.faults.injector import Fault
+from tests.faults.writes import boundaries
 
 CopyOf = Callable[[Path], Path]
 AT_ONCE = 2  # processes; each mostly waits for the disk or imports
@@ -78,7 +79,7 @@ def break_at_every_write(
 ) -> None:
     whole = injector.run(shop.command, place := copy_of(original), *command, root=place / "shop")
     assert whole.error is None
-    points = list(injector.boundaries(whole.writes))
+    points = list(boundaries(whole.writes))
     assert len(points) > 4
 
     def kill(at: int) -> list[str]:

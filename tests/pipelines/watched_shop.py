@@ -13,10 +13,11 @@ from mmr.monitoring.reference import fit_profile
 from mmr.release.bundle import Release
 from mmr.release.query_profile import QueryPlacer, QueryProfile
 from mmr.workspace import Workspace
+from serving.active import ActiveVersion
 from serving.live.traffic import LiveTraffic
 from serving.models.engine import Answer, Question
 from serving.models.requests import RequestOptions
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from tests.monitoring.conftest import COLOURS, PLACES, TYPES, draw, encode
 from tests.sealing import seal_release
 

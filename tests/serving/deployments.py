@@ -5,9 +5,10 @@ from pathlib import Path
 
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
+from serving.active import ActiveVersion
 from serving.client import SearchClient
 from serving.deploy import DeployReport
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.transport import connect
 
 Deploy = Callable[..., DeployReport]

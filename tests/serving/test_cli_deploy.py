@@ -13,9 +13,10 @@ from mmr.errors import ConfigError, TrackingError
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving import cli, launcher
+from serving.active import ActiveVersion
 from serving.client import SearchClient
 from serving.deploy import deploy
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.settings import ModelSettings, ServeSettings
 from tests.serving.deployments import new_registry
 

@@ -15,8 +15,9 @@ from mmr.errors import ServingError
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving import launcher
+from serving.active import ActiveVersion
 from serving.client import SearchClient
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.settings import ModelSettings
 from serving.triton_venv import STUB
 from tests.serving.deployments import (

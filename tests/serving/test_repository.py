@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from mmr.errors import ServingError
+from serving.active import ActiveVersion
 from serving.model_config import CANDIDATE_SUFFIX
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.settings import ModelSettings
 
 

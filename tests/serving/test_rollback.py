@@ -10,9 +10,10 @@ import pytest
 from mmr.errors import ServingError, TrackingError
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
+from serving.active import ActiveVersion
 from serving.client import SearchClient
 from serving.deploy import DeployReport, ExpectedChampion, deploy
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.rollback import roll_back
 from serving.rollout import Rollout
 from serving.settings import DeploySettings, ServeSettings

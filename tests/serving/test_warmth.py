@@ -11,9 +11,10 @@ from mmr.errors import ServingError
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
 from serving import launcher
+from serving.active import ActiveVersion
 from serving.client import SearchClient
 from serving.deploy import DeployReport, deploy
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.settings import DeploySettings, ModelSettings, ServeSettings
 from serving.transport import connect
 from tests.serving.patience import PATIENT

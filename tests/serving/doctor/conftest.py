@@ -7,8 +7,9 @@ import pytest
 
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
+from serving.active import ActiveVersion
 from serving.doctor.diagnosis import Patient
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.settings import ModelSettings, ServeSettings
 from tests.serving.deployments import new_registry
 

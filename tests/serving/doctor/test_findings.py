@@ -11,10 +11,11 @@ import pytest
 
 from mmr.tracking import InMemoryTracking
 from mmr.workspace import Workspace
+from serving.active import ActiveVersion
 from serving.doctor.diagnosis import Patient, diagnose, repair
 from serving.doctor.finding import Level
 from serving.process import RunningServer, ServerRecord
-from serving.repository import ActiveVersion, ModelRepository
+from serving.repository import ModelRepository
 from serving.settings import ModelSettings, ServeSettings
 from tests.serving.deployments import register
 from tests.serving.doctor.examining import assert_mended, only, wrong

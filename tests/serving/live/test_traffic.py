@@ -1,4 +1,4 @@
-"""Query log, shadow and canary without Triton: what they promise when a candidate misbehaves."""
+"""Shadow and canary without Triton: what they promise when a candidate misbehaves."""
 
 import sys
 import threading
@@ -6,51 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from mmr.monitoring.reference import fit_profile
-from mmr.release.query_profile import QueryPlacer
 from serving.live.canary import AT_ONCE
 from serving.live.candidate import CandidateError
-from serving.live.jsonl_log import read_log
 from serving.live.places import LivePlaces
 from serving.live.settings import CanaryBudget, Trial
 from serving.live.traffic import LiveTraffic
 from serving.models.engine import Answer, Question
 from serving.models.requests import RequestOptions
-from tests.serving.live.small_trial import CANDIDATE, LIVE, a_trial
-
-OAK_DESK = Question(["oak desk"], k=2)
-
-
-def answer_of(release: str) -> Answer:
-    """Products named after the release that gives them."""
-    ids = np.array([[f"{release}-1".encode(), f"{release}-2".encode()]], dtype=np.object_)
-    return Answer(ids, np.array([[0.9, 0.8]], dtype=np.float32), ids)
-
-
-class Sent:
-    """The way back to one sender."""
-
-    def __init__(self) -> None:
-        self.release_id: str | None = None
-        self.error: str | None = None
-        self._done = threading.Event()
-
-    def send(self, answer: Answer, release_id: str) -> None:
-        assert answer.product_ids[0, 0].decode().startswith(release_id)
-        self.release_id = release_id
-        self._done.set()
-
-    def fail(self, message: str) -> None:
-        self.error = message
-        self._done.set()
-
-    def wait(self) -> "Sent":
-        assert self._done.wait(10)
-        return self
-
+from tests.serving.live.small_trial import CANDIDATE, LIVE, OAK_DESK, Sent, a_trial, answer_of
 
 Start = Callable[..., LiveTraffic]
 
@@ -236,73 +201,3 @@ def test_hanging_shadow_costs_no_query_and_its_queue_is_bounded(start: Start) ->
         traffic.answered(OAK_DESK, RequestOptions(), answer_of(LIVE), 1.0)
     assert time.monotonic() - began < 2
     end.set()
-
-
-def test_everything_answered_is_on_record_when_the_process_ends(tmp_path: Path) -> None:
-    LivePlaces(tmp_path).write_trial(a_trial(shadow_share=1))
-    traffic = LiveTraffic(
-        tmp_path,
-        release_id=LIVE,
-        answer=lambda question: answer_of(LIVE),
-        ask=lambda question, trial: answer_of(CANDIDATE),
-        warn=lambda message: None,
-    )
-    for _ in range(20):
-        traffic.answered(OAK_DESK, RequestOptions(), answer_of(LIVE), 1.0)
-    traffic.close()
-
-    places = LivePlaces(tmp_path)
-    assert len(list(read_log(places.query_log))) == 20
-    compared = list(read_log(places.shadow_log))
-    assert len(compared) == 20
-    assert {record["overlap"] for record in compared} == {0.0}
-    assert not list(places.query_log.glob("*.open"))
-
-
-def test_failure_is_on_record_by_its_type_alone(tmp_path: Path) -> None:
-    """Its text could hold what a customer typed."""
-    traffic = LiveTraffic(
-        tmp_path,
-        release_id=LIVE,
-        answer=lambda question: answer_of(LIVE),
-        ask=lambda question, trial: answer_of(CANDIDATE),
-        warn=lambda message: None,
-    )
-    error = RuntimeError("no memory for 'oak desk of ann'")
-    traffic.failed(OAK_DESK, RequestOptions(), error, 3.0)
-    traffic.failed(OAK_DESK, RequestOptions(probe=True), error, 3.0)
-    traffic.close()
-
-    (record,) = read_log(LivePlaces(tmp_path).query_log)
-    assert (record["error"], record["results"], record["latency_ms"]) == ("RuntimeError", 0, 3.0)
-    assert (record["top_score"], record["shown"], record["bins"]) == (None, None, None)
-    assert "ann" not in str(record)
-
-
-def test_words_are_new_to_the_release_that_answered_or_not_known(tmp_path: Path) -> None:
-    profile = fit_profile(
-        ["oak table", "red desk"], lambda texts: np.eye(4)[: len(texts)], encoder_fingerprint="f"
-    )
-    assert profile is not None
-    LivePlaces(tmp_path).write_trial(a_trial(canary_share=1))
-    traffic = LiveTraffic(
-        tmp_path,
-        release_id=LIVE,
-        answer=lambda question: answer_of(LIVE),
-        ask=lambda question, trial: answer_of(CANDIDATE),
-        warn=lambda message: None,
-        placer=QueryPlacer(profile),
-    )
-    asked = Question(["Oak Desk deluxe"], k=2)
-    traffic.answered(asked, RequestOptions(), answer_of(LIVE), 1.0)
-    sent = Sent()
-    assert traffic.divert(asked, RequestOptions(), lambda: sent)
-    sent.wait()
-    traffic.close()
-
-    found = {r["route"]: (r["words"], r["new_words"]) for r in logged_queries(tmp_path)}
-    assert found == {"live": (3, 1), "canary": (3, None)}
-
-
-def logged_queries(home: Path) -> list[dict[str, object]]:
-    return list(read_log(LivePlaces(home).query_log))
