@@ -127,7 +127,10 @@ def results(
         typer.Option(help="Also put the paper ladder between the markers of this file."),
     ] = None,
 ) -> None:
-    """Render the stored results of `mmr ablate` as one page, with the commands that make them."""
+    """Render the stored results of `mmr ablate` as one page, with the commands that make them.
+
+    Ladders that the page shows already and none of the workspaces has stay on it.
+    """
     from mmr.ablation.page import write_page
 
     shown = write_page(workspaces, out, readme=readme)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from mmr.ablation.record import FORMAT_VERSION, results_name
 from mmr.atomic import write_text
 from mmr.errors import ArtifactError, ConfigError
 
+_SECTION = re.compile(r"^### (?P<title>.+): (?P<ladder>[a-z-]+)\n\n[^\n]*\n\n", re.MULTILINE)
+_NOT_MEASURED, _IN_PART = "Not measured yet.", "Measured in part:"
 START, END = "<!-- ladder: start -->", "<!-- ladder: end -->"
 
 
@@ -64,7 +67,7 @@ What each part brings, measured. This page is written by `mmr results`; change i
 
 
 def write_page(workspaces: Sequence[Path], out: Path, *, readme: Path | None = None) -> list[str]:
-    """Renders the results that some workspaces hold.
+    """Renders the results that some workspaces hold; what else the page shows stays on it.
 
     Args:
         workspaces: Directories with `ablations/`; of two results of one ladder and set, the one of
@@ -77,7 +80,8 @@ def write_page(workspaces: Sequence[Path], out: Path, *, readme: Path | None = N
 
     Raises:
         ArtifactError: A result cannot be read.
-        ConfigError: `readme` lacks the markers.
+        ConfigError: `readme` lacks the markers, or would lose a ladder that none of the workspaces
+            has.
     """
     found: dict[tuple[str, str], tuple[dict[str, Any], Path]] = {}
     for workspace in workspaces:
@@ -86,41 +90,82 @@ def write_page(workspaces: Sequence[Path], out: Path, *, readme: Path | None = N
             place = record["ladder"], record["dataset"]["name"]
             if not record["partial"] or place not in found or found[place][0]["partial"]:
                 found[place] = (record, file.parent)
+    records = {key: record for key, (record, _) in found.items()}
+    kept = _kept_sections(out, records)
+    if readme is not None:
+        _check_readme(readme, kept)
     plots = out.with_suffix("")
     for (ladder, name), (_, directory) in found.items():
+        if (ladder, name) in kept:
+            continue
         plot = (directory / "plot.svg").read_text(encoding="utf-8")
         write_text(plots / f"{results_name(ladder, name)}.svg", plot)
-    records = {key: record for key, (record, _) in found.items()}
-    write_text(out, render_page(records, plots=plots.name))
+    write_text(out, render_page(records, plots=plots.name, kept=kept))
     if readme is not None:
         target = os.path.relpath(out, readme.parent)
         write_text(readme, with_ladder(readme, paper_ladder(records, page=target)))
-    return [f"{ladder}-{name}" for ladder, name in found]
+    return [f"{ladder}-{name}" for ladder, name in found if (ladder, name) not in kept]
 
 
-def render_page(records: Mapping[tuple[str, str], Mapping[str, Any]], *, plots: str) -> str:
+def _kept_sections(
+    page: Path, records: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> dict[tuple[str, str], str]:
+    """What a page shows already and no workspace has, or has in part only, by ladder and set."""
+    if not page.is_file():
+        return {}
+    names = {shown.title: shown.name for shown in SETS}
+    kept = {}
+    for part in re.split(r"^(?=##)", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        heading = _SECTION.match(part)
+        if heading is None or part.startswith(_NOT_MEASURED, heading.end()):
+            continue
+        place = heading["ladder"], names.get(heading["title"], heading["title"])
+        record = records.get(place)
+        if record is None or (record["partial"] and _IN_PART not in part):
+            kept[place] = part[heading.end() :].rstrip("\n") + "\n"
+    return kept
+
+
+def _check_readme(readme: Path, kept: Mapping[tuple[str, str], str]) -> None:
+    lost = sorted(name for ladder, name in kept if ladder == "paper")
+    if lost:
+        raise ConfigError(
+            f"{readme} would lose the paper ladder of {', '.join(lost)}: none of the workspaces "
+            "has it whole. Give the one that does too, or leave out --readme."
+        )
+
+
+def render_page(
+    records: Mapping[tuple[str, str], Mapping[str, Any]],
+    *,
+    plots: str,
+    kept: Mapping[tuple[str, str], str] | None = None,
+) -> str:
     """The page.
 
     Args:
         records: Results by ladder and set.
         plots: Directory of the plots, relative to the page.
+        kept: Sections that stay as they are, by ladder and set.
     """
-    parts = [_INTRODUCTION]
+    parts, kept = [_INTRODUCTION], kept or {}
     known = {shown.name for shown in SETS}
-    others = sorted({name for _, name in records if name not in known})
+    others = sorted({name for _, name in [*records, *kept] if name not in known})
     for shown in (*SETS, *(ShownSet(name, name, "judgements as imported") for name in others)):
         parts.append(f"## {shown.title}\n\n{_capital(shown.nature)}.\n")
         for ladder in LADDERS.values():
-            record = records.get((ladder.name, shown.name))
-            if record is not None or shown in SETS:
+            place = ladder.name, shown.name
+            record = records.get(place)
+            if record is not None or place in kept or shown in SETS:
                 parts.append(f"### {shown.title}: {ladder.name}\n\n{ladder.question}\n")
-                parts.append(_section(record, ladder=ladder.name, name=shown.name, plots=plots))
+                section = kept.get(place)
+                parts.append(section or _section(record, ladder.name, shown.name, plots=plots))
     return "\n".join(parts)
 
 
-def _section(record: Mapping[str, Any] | None, *, ladder: str, name: str, plots: str) -> str:
+def _section(record: Mapping[str, Any] | None, ladder: str, name: str, *, plots: str) -> str:
     if record is None:
-        return f"Not measured yet.\n\n{_command(name, ladder=ladder, seeds=3, preset='laptop')}"
+        return f"{_NOT_MEASURED}\n\n{_command(name, ladder=ladder, seeds=3, preset='laptop')}"
     primary = tables.METRIC_TITLES[record["primary_metric"]]
     seeds = record["seeds"]
     parts = [
@@ -132,7 +177,7 @@ def _section(record: Mapping[str, Any] | None, *, ladder: str, name: str, plots:
             first=seeds[0],
             only=[rung["name"] for rung in record["rungs"]] if record["partial"] else (),
         ),
-        "Measured in part: some rungs of this ladder are missing.\n" if record["partial"] else "",
+        f"{_IN_PART} some rungs of this ladder are missing.\n" if record["partial"] else "",
         f"{record['dataset']['products']:,} products, {record['queries']:,} {record['split']} "
         f"queries, {tables.seed_words(seeds)}. {tables.reading(record)}\n",
         tables.markdown_table(*tables.metric_table(record)) + "\n",

@@ -182,6 +182,51 @@ def test_the_later_workspace_wins_and_a_whole_result_beats_one_in_part(tmp_path:
     assert "33 validation" not in text
 
 
+def test_what_no_workspace_has_stays_on_the_page_to_the_letter(tmp_path: Path) -> None:
+    page, plots = tmp_path / "results.md", tmp_path / "results"
+    home = _stored(tmp_path / "a", _record())
+    shop = _stored(tmp_path / "b", _record(name="shop"))
+    write_page([home, shop], page)
+    both = page.read_text()
+
+    assert write_page([], page) == []
+    assert page.read_text() == both
+
+    shown = write_page([_stored(tmp_path / "c", _record(queries=55))], page)
+
+    assert shown == ["paper-home"]
+    assert page.read_text() == both.replace("97 validation", "55 validation", 1)
+    assert {plot.name for plot in plots.iterdir()} == {"paper-home.svg", "paper-shop.svg"}
+
+
+def test_a_result_in_part_never_replaces_a_whole_one(tmp_path: Path) -> None:
+    page = tmp_path / "results.md"
+    write_page([_stored(tmp_path / "a", _record())], page)
+    plot = tmp_path / "results" / "paper-home.svg"
+    before = page.read_text(), plot.read_text()
+    partial = _record(queries=33, partial=True)
+    partial["rungs"].pop()
+
+    assert write_page([_stored(tmp_path / "b", partial)], page) == []
+    assert (page.read_text(), plot.read_text()) == before
+
+    newer = _stored(tmp_path / "c", _record(queries=44))
+    write_page([newer], page)
+    assert "44 validation queries" in page.read_text()
+
+
+def test_a_readme_does_not_lose_a_ladder_that_the_page_still_shows(tmp_path: Path) -> None:
+    page, readme = tmp_path / "results.md", tmp_path / "README.md"
+    readme.write_text(f"{START}\n{END}\n")
+    write_page([_stored(tmp_path / "a", _record())], page, readme=readme)
+    before = page.read_text(), readme.read_text()
+    other = _stored(tmp_path / "b", _record(name="fashion"))
+
+    with pytest.raises(ConfigError, match="lose the paper ladder of home"):
+        write_page([other], page, readme=readme)
+    assert (page.read_text(), readme.read_text()) == before
+
+
 def test_a_set_of_ones_own_gets_a_section_without_the_claim_of_attributes(tmp_path: Path) -> None:
     write_page([_stored(tmp_path / "w", _record(name="shop"))], tmp_path / "results.md")
 
