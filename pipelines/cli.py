@@ -200,7 +200,8 @@ def compile_pipeline(
     Kubeflow's step cache does not see that a tag has moved.
     """
     from mmr.atomic import write_text
-    from pipelines.compilation import build_pipeline, compile_ir
+    from pipelines.compilation import compile_ir
+    from pipelines.definitions import build_pipeline
     from pipelines.resources import Resources, Volume
 
     resources = Resources(

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from mmr.atomic import write_json
 from mmr.config.run import RunSettings, load_gate_policy, load_settings
-from mmr.errors import ArtifactError
 from mmr.stages import find_champion
 from mmr.tracking import open_tracking
 from mmr.tracking.connection import check_recordable
@@ -23,14 +17,13 @@ from mmr.workspace import Workspace
 from pipelines.compilation import compile_ir
 from pipelines.earlier_runs import last_duration, previous_dataset
 from pipelines.local import LocalRun, run_locally
+from pipelines.one_run import new_console, new_run_directory, only_run
 from pipelines.retrain import retrain
 from pipelines.show import show_summary
 from pipelines.submission import Source, read_source, retrain_arguments
 from pipelines.summary import RunSummary, summarise
 from serving.settings import ServeSettings
 from serving.triton_venv import TritonVenv
-
-_LOG_WIDTH = 110  # characters of a table where there is no terminal to ask
 
 
 @dataclass(frozen=True)
@@ -132,12 +125,6 @@ def _how_long(workspace: Workspace) -> str:
     return f"The last run here that trained took {round(seconds / 60) or 1} min."
 
 
-def new_console() -> Console:
-    """Where runs print: the terminal, or a log of fixed width."""
-    width = None if sys.stdout.isatty() else _LOG_WIDTH
-    return Console(file=sys.stdout, soft_wrap=True, highlight=False, width=width)
-
-
 def _settings(request: RunRequest) -> RunSettings:
     replaced: dict[str, object] = {}
     if request.seed is not None:
@@ -145,25 +132,3 @@ def _settings(request: RunRequest) -> RunSettings:
     if request.gate is not None:
         replaced["gate"] = load_gate_policy(request.gate)
     return load_settings(request.preset).model_copy(update=replaced)
-
-
-def new_run_directory(workspace: Workspace) -> Path:
-    """Where a run that starts now keeps its summary and log; not made yet."""
-    return workspace.runs / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-@contextmanager
-def only_run(workspace: Workspace) -> Iterator[None]:
-    """Keeps other pipelines out of a workspace meanwhile.
-
-    Raises:
-        ArtifactError: One is at work there.
-    """
-    try:
-        with FileLock(workspace.path / "run.lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise ArtifactError(
-            f"Another `mmr run` or `mmr refresh` works in {workspace.path}. Wait for it, or choose "
-            "another --workspace."
-        ) from error

@@ -14,6 +14,7 @@ from components.step import FOLLOWED
 from mmr.errors import ConfigError
 from mmr.workspace import Workspace
 from pipelines.follow import PipelineFailedError, StepFollower, StepOutcome
+from pipelines.forked_steps import forked_steps
 from pipelines.graph import read_graph, without_retries
 
 _CHILD_ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", FOLLOWED: "1"}
@@ -41,7 +42,7 @@ def run_locally(
     log: Path,
     show: Callable[[str], None],
 ) -> LocalRun:
-    """Runs a compiled pipeline, one subprocess a step, answering from the step cache where it can.
+    """Runs a compiled pipeline, one process a step, answering from the step cache where it can.
 
     Args:
         ir_yaml: The pipeline as the compiler wrote it. Retries are left out here.
@@ -59,7 +60,7 @@ def run_locally(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as log_file:
         follower = StepFollower(graph, show=show, log=log_file)
-        with _quiet_kfp(follower):
+        with _quiet_kfp(follower), forked_steps(log_file):
             try:
                 outputs = _run(without_retries(ir_yaml), arguments, workspace)
             except RuntimeError as error:  # how kfp.local says that a task failed

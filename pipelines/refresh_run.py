@@ -17,8 +17,8 @@ from mmr.stages.catalogue_changes import ChangeReport, read_report
 from mmr.tracking.connection import check_recordable
 from mmr.workspace import Workspace
 from pipelines.compilation import compile_ir
-from pipelines.launch import new_console, new_run_directory, only_run
 from pipelines.local import LocalRun, run_locally
+from pipelines.one_run import new_console, new_run_directory, only_run
 from pipelines.refresh import refresh
 from pipelines.submission import Source, read_source, refresh_arguments
 from pipelines.summary import StepSummary

@@ -11,8 +11,9 @@ from mmr.config.run import load_settings
 from mmr.errors import ConfigError
 from mmr.tracking.connection import check_recordable
 from mmr.workspace import Workspace
-from pipelines.compilation import build_pipeline, compile_ir
+from pipelines.compilation import compile_ir
 from pipelines.cron import CronSchedule
+from pipelines.definitions import build_pipeline
 from pipelines.kubeflow import RecurringRun, SingleRun
 from pipelines.resources import Resources, Volume
 from pipelines.submission import SHOWROOM, Source, read_source, refresh_arguments, retrain_arguments

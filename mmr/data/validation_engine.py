@@ -76,7 +76,7 @@ def run_checks(
         ConfigError: Great Expectations is not installed.
         DataContractError: A check could not be carried out.
     """
-    gx = _great_expectations()
+    gx = import_great_expectations()
     context = gx.get_context(mode="ephemeral")
     _set_up(context, docs)
     source = context.data_sources.add_pandas("dataset")
@@ -92,7 +92,12 @@ def run_checks(
     return [results[check.name] for check in checks if check.name in results]
 
 
-def _great_expectations() -> Any:
+def import_great_expectations() -> Any:
+    """The package `great_expectations`, imported as a quiet guest: without analytics and warnings.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when the package is first imported
     try:
         with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ def steps_in_this_process() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         handler = "kfp.local.subprocess_task_handler.run_local_subprocess"
         patch.setattr(handler, _run_step)
+        patch.setattr("pipelines.local.forked_steps", lambda log: nullcontext())
         patch.setattr("components.step._end_with_reader", lambda: None)  # nobody follows
         yield
 

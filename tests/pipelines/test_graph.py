@@ -7,7 +7,8 @@ import yaml
 
 import components
 import pipelines
-from pipelines.compilation import build_pipeline, compile_ir
+from pipelines.compilation import compile_ir
+from pipelines.definitions import build_pipeline
 from pipelines.graph import StepNode, ancestors, read_graph, without_retries
 from pipelines.refresh import refresh
 from pipelines.resources import Resources, Volume
