@@ -66,6 +66,7 @@ def build_refresh(embedding: Resources) -> dsl.base_component.BaseComponent:
                 source_revision=source_revision,
                 import_settings=import_settings,
                 prepare_settings=found.outputs["prepare_settings"],
+                workspace=workspace,
                 code_version=code_version,
             )
         )
@@ -75,6 +76,7 @@ def build_refresh(embedding: Resources) -> dsl.base_component.BaseComponent:
                 dataset=dataset,
                 previous="",
                 settings=found.outputs["validation_settings"],
+                workspace=workspace,
                 code_version=code_version,
             )
         )

@@ -79,6 +79,7 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
                 source_revision=source_revision,
                 import_settings=import_settings,
                 prepare_settings=prepare_settings,
+                workspace=workspace,
                 code_version=code_version,
             )
         )
@@ -88,6 +89,7 @@ def build_retrain(training: Resources) -> dsl.base_component.BaseComponent:
                 dataset=dataset,
                 previous=previous_dataset,
                 settings=validation_settings,
+                workspace=workspace,
                 code_version=code_version,
             )
         )

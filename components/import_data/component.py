@@ -11,6 +11,7 @@ def import_data(
     source_revision: str,
     import_settings: str,
     prepare_settings: str,
+    workspace: str,
     code_version: str,
     dataset: dsl.Output[dsl.Dataset],
     metrics: dsl.Output[dsl.Metrics],
@@ -22,6 +23,7 @@ def import_data(
         source_revision: Content hash of the source, so that new content misses the step cache.
         import_settings: `ImportConfig` as JSON.
         prepare_settings: `PrepareConfig` as JSON.
+        workspace: Workspace directory; its cache knows photographs that were decoded before.
         code_version: Hash of the library's source, so that new code misses the step cache.
         dataset: The prepared dataset.
         metrics: Row counts.
@@ -32,6 +34,7 @@ def import_data(
     from components.step import step
     from mmr import stages
     from mmr.config.data import ImportConfig, PrepareConfig
+    from mmr.workspace import Workspace
 
     out = Path(dataset.path)
     with step("import_data", metrics) as current, tempfile.TemporaryDirectory(dir=out.parent) as t:
@@ -39,7 +42,8 @@ def import_data(
         if not (imported / "dataset.json").is_file():
             imported = Path(t) / "imported"
             importing = ImportConfig.model_validate_json(import_settings)
-            stages.import_data(source=source, out=imported, settings=importing)
+            cache = Workspace.open(Path(workspace), create=True).cache
+            stages.import_data(source=source, out=imported, settings=importing, cache=cache)
         preparing = PrepareConfig.model_validate_json(prepare_settings)
         report = stages.prepare(dataset=imported, out=out, settings=preparing)
         current.log(report.as_metrics())

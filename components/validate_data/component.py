@@ -10,6 +10,7 @@ def validate_data(
     dataset: dsl.Input[dsl.Dataset],
     previous: str,
     settings: str,
+    workspace: str,
     code_version: str,
     validation: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
@@ -20,6 +21,7 @@ def validate_data(
         dataset: Directory written by `import_data`.
         previous: The last dataset's directory, to compare with; empty when there is none.
         settings: `ValidationConfig` as JSON.
+        workspace: Workspace directory; its cache knows photographs that were decoded before.
         code_version: Hash of the library's source, so that new code misses the step cache.
         validation: `validation.json` and the Data Docs.
         metrics: Expectations met, warned about, failed.
@@ -29,6 +31,7 @@ def validate_data(
     from components.step import step
     from mmr import stages
     from mmr.config.data import ValidationConfig
+    from mmr.workspace import Workspace
 
     with step("validate_data", metrics) as current:
         report = stages.validate_data(
@@ -36,5 +39,6 @@ def validate_data(
             out=Path(validation.path),
             settings=ValidationConfig.model_validate_json(settings),
             previous=Path(previous) if previous else None,
+            cache=Workspace.open(Path(workspace), create=True).cache,
         )
         current.log(report.as_metrics())

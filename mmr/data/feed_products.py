@@ -13,8 +13,9 @@ from mmr.config.data import ImportConfig
 from mmr.data.dataset import COLD_START, PRODUCT_FIELDS
 from mmr.data.feed import Table
 from mmr.data.formats import FeedRow, read_rows
-from mmr.data.images import ImageLimits, ImageProblemError, check_image, map_in_order
+from mmr.data.images import ImageLimits, ImageProblemError, map_in_order
 from mmr.data.rejects import Reject, RejectError, RejectLog
+from mmr.data.sound_images import SoundImages
 from mmr.data.text import as_text, clean_text, has_forbidden
 from mmr.progress import Bar
 
@@ -66,9 +67,15 @@ class _RepeatedIdError(RejectError):
 
 
 def read_products(
-    table: Table, *, settings: ImportConfig, log: RejectLog, bar: Bar, count: ProductCount
+    table: Table,
+    *,
+    settings: ImportConfig,
+    log: RejectLog,
+    bar: Bar,
+    count: ProductCount,
+    images: SoundImages,
 ) -> Iterator[dict[str, Any]]:
-    """Yields the products of a feed in its order, each image decoded once; rejects the others.
+    """Yields the products of a feed in its order and rejects the others; decodes unknown images.
 
     Args:
         table: The product files.
@@ -76,6 +83,7 @@ def read_products(
         log: Receives the rejected rows.
         bar: Advanced by one per row.
         count: Filled on the way; complete when the iteration ends.
+        images: Those known to be sound.
 
     Raises:
         DataContractError: A file cannot be read, or far too many rows are rejected.
@@ -89,7 +97,7 @@ def read_products(
         if draft.reject:
             return draft, None, draft.reject
         try:
-            return draft, {**draft.product, "image": _load_image(draft, limits)}, None
+            return draft, {**draft.product, "image": _load_image(draft, limits, images)}, None
         except RejectError as error:
             return draft, None, _reject(draft.row, error)
 
@@ -201,14 +209,14 @@ def _image_by_id(folder: Path | None, product_id: str) -> tuple[Path | None, str
     return None, None
 
 
-def _load_image(draft: _Draft, limits: ImageLimits) -> dict[str, Any] | None:
+def _load_image(draft: _Draft, limits: ImageLimits, images: SoundImages) -> dict[str, Any] | None:
     if draft.image is None:
         return None
     try:
         data = (
             _read_image_file(draft.image, limits) if isinstance(draft.image, Path) else draft.image
         )
-        check_image(data, limits)
+        images.size_of(data, limits)
     except ImageProblemError as error:
         name = f"{draft.image_name} " if draft.image_name else ""
         raise RejectError("image", f"{name}{error}") from error

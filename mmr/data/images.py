@@ -52,18 +52,20 @@ def normalise_image(
 ) -> bytes:
     """Brings an image to RGB JPEG with no side longer than `longest_px`.
 
-    An RGB JPEG that is small and upright already is returned as it is. Transparency turns white,
+    An RGB JPEG that is small and upright already is returned as it is, without being decoded:
+    import and validation look at every byte. Transparency turns white,
     the orientation that the camera noted is applied, further frames of an animation are dropped.
 
     Raises:
         ImageProblemError: The image cannot be decoded.
     """
-    image, size = _decode(data, limits or ImageLimits(), draft_px=longest_px)
-    upright = image.getexif().get(_ORIENTATION, 1) == 1
-    plain = image.format == "JPEG" and image.mode == "RGB"
-    if plain and upright and max(size) <= longest_px:
+    limits = limits or ImageLimits()
+    header, size = _decode(data, limits, draft_px=longest_px, pixels=False)
+    plain = header.format == "JPEG" and header.mode == "RGB" and max(size) <= longest_px
+    if plain and _is_upright(header):
         return data
-    if not upright:
+    image, _ = _decode(data, limits, draft_px=longest_px)
+    if not _is_upright(image):
         image = ImageOps.exif_transpose(image)
     image = _on_white(image)
     image.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
@@ -72,10 +74,17 @@ def normalise_image(
     return buffer.getvalue()
 
 
+def _is_upright(image: Image.Image) -> bool:
+    return bool(image.getexif().get(_ORIENTATION, 1) == 1)
+
+
 def _decode(
-    data: bytes, limits: ImageLimits, *, draft_px: int | None = None
+    data: bytes, limits: ImageLimits, *, draft_px: int | None = None, pixels: bool = True
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """Returns the decoded image and its stored size; with `draft_px` it may come smaller."""
+    """Returns the decoded image and its stored size; with `draft_px` it may come smaller.
+
+    Without `pixels` the header alone is read.
+    """
     if not data:
         raise ImageProblemError("is empty (0 bytes)")
     if len(data) > limits.max_bytes:
@@ -86,9 +95,10 @@ def _decode(
         image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
         size = image.size
         if size[0] * size[1] <= limits.max_pixels:
-            if draft_px:
+            if draft_px and pixels:
                 image.draft("RGB", (draft_px, draft_px))
-            image.load()
+            if pixels:
+                image.load()
             return image, size
     except UnidentifiedImageError as error:
         raise ImageProblemError(f"is none of {', '.join(_FORMATS)}") from error

@@ -27,6 +27,7 @@ from mmr.data.feed_queries import (
     read_queries,
 )
 from mmr.data.rejects import RejectLog
+from mmr.data.sound_images import SoundImages
 from mmr.data.writer import DatasetWriter
 from mmr.errors import ArtifactError, DataContractError
 from mmr.progress import progress_bar
@@ -98,7 +99,12 @@ class _Tables:
 
 
 def import_feed(
-    source: Path, *, out: Path, settings: ImportConfig, replace: bool = False
+    source: Path,
+    *,
+    out: Path,
+    settings: ImportConfig,
+    replace: bool = False,
+    cache: Path | None = None,
 ) -> ImportReport:
     """Reads a feed and writes a dataset, which appears at `out` when it is whole.
 
@@ -107,6 +113,7 @@ def import_feed(
         out: The dataset to write.
         settings: Column mapping, file choices, limits.
         replace: Whether a dataset at `out` may be replaced.
+        cache: A workspace's cache: photographs that were decoded before are not decoded again.
 
     Raises:
         DataContractError: The feed cannot be read, is empty, or too many rows are rejected.
@@ -118,15 +125,17 @@ def import_feed(
     if not tables.products.rows:
         raise DataContractError(f"{_names(tables.products)}: the catalogue is empty. Export again.")
     types = attribute_types(tables.products)
+    images = SoundImages(cache / "sound-images" / "import.npz" if cache else None)
     with (
         new_directory(out, replace=replace) as scratch,
         RejectLog(scratch / REJECTED_FILE, max_share=settings.max_rejects) as log,
     ):
         writer = DatasetWriter(scratch, types)
-        done = _write_tables(tables, writer, log, settings)
+        done = _write_tables(tables, writer, log, settings, images)
         manifest = writer.finish(
             name=settings.name or source.resolve().stem, prepared=None, as_of=_newest(tables)
         )
+    images.keep()
     return dataclasses.replace(
         ImportReport.from_manifest(out, manifest),
         rejected=log.counts,
@@ -160,7 +169,11 @@ class _Written:
 
 
 def _write_tables(
-    tables: _Tables, writer: DatasetWriter, log: RejectLog, settings: ImportConfig
+    tables: _Tables,
+    writer: DatasetWriter,
+    log: RejectLog,
+    settings: ImportConfig,
+    images: SoundImages,
 ) -> _Written:
     queries = pd.DataFrame(columns=list(QUERY_COLUMNS))
     rejected_queries: set[str] = set()
@@ -170,7 +183,9 @@ def _write_tables(
     count = ProductCount()
     with progress_bar("import products", tables.products.rows) as bar:
         writer.add_products(
-            read_products(tables.products, settings=settings, log=log, bar=bar, count=count)
+            read_products(
+                tables.products, settings=settings, log=log, bar=bar, count=count, images=images
+            )
         )
     log.check("product", rows=tables.products.rows)
     if not count.accepted:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmr.atomic import new_directory, write_json
 from mmr.config.data import ValidationConfig
 from mmr.data.dataset import Dataset
+from mmr.data.sound_images import SoundImages
 from mmr.data.validation_checks import build_checks
 from mmr.data.validation_engine import CheckResult, run_checks
 from mmr.data.validation_frames import compare, dataset_frames
@@ -53,7 +54,12 @@ class ValidationReport:
 
 
 def validate_dataset(
-    dataset: Dataset, *, out: Path, settings: ValidationConfig, previous: Dataset | None
+    dataset: Dataset,
+    *,
+    out: Path,
+    settings: ValidationConfig,
+    previous: Dataset | None,
+    cache: Path | None = None,
 ) -> ValidationReport:
     """Checks a dataset and writes the report, which replaces an older one.
 
@@ -62,6 +68,7 @@ def validate_dataset(
         out: Directory for `validation.json` and the Data Docs.
         settings: Bounds and severities.
         previous: The dataset to compare with, if there is one.
+        cache: A workspace's cache: photographs that were decoded before are not decoded again.
 
     Raises:
         ValidationFailedError: An expectation of severity `error` does not hold; the report is
@@ -69,7 +76,9 @@ def validate_dataset(
     """
     comparison = compare(dataset, previous) if previous else None
     checks = build_checks(settings, [] if comparison is None else list(map(str, comparison)))
-    frames = dataset_frames(dataset)
+    images = SoundImages(cache / "sound-images" / "validate.npz" if cache else None)
+    frames = dataset_frames(dataset, images)
+    images.keep()
     if comparison is not None:
         frames["comparison"] = comparison
     with new_directory(out, replace=True) as scratch:

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mmr.data.dataset import COLD_START, Dataset
-from mmr.data.images import ImageLimits, ImageProblemError, check_image, map_in_order
+from mmr.data.images import ImageLimits, ImageProblemError, map_in_order
+from mmr.data.sound_images import SoundImages
 from mmr.data.text import normalise_query
 from mmr.data.validation_checks import CheckTable
 from mmr.progress import progress_bar
@@ -16,12 +17,12 @@ from mmr.progress import progress_bar
 _LIMITS = ImageLimits(max_bytes=2**40, max_pixels=89_000_000)
 
 
-def dataset_frames(dataset: Dataset) -> dict[CheckTable, pd.DataFrame]:
-    """One frame per table, one row per row of the dataset; images are decoded on the way."""
+def dataset_frames(dataset: Dataset, images: SoundImages) -> dict[CheckTable, pd.DataFrame]:
+    """One frame per table, one row per row of the dataset; images are decoded unless known."""
     products = dataset.product_table().to_pandas()
     queries, judgements = dataset.queries(), dataset.judgements()
     return {
-        "product": _product_frame(dataset, products),
+        "product": _product_frame(dataset, products, images),
         "query": _query_frame(queries),
         "judgement": _judgement_frame(judgements, products, queries),
         "dataset": _dataset_frame(products, queries, judgements),
@@ -37,7 +38,7 @@ def _text_chars(products: pd.DataFrame) -> pd.Series[Any]:
     return chars + products["description"].fillna("").str.len()
 
 
-def _product_frame(dataset: Dataset, products: pd.DataFrame) -> pd.DataFrame:
+def _product_frame(dataset: Dataset, products: pd.DataFrame, images: SoundImages) -> pd.DataFrame:
     frame = pd.DataFrame(
         {
             "product_id": _empty_as_null(products["product_id"]),
@@ -46,7 +47,7 @@ def _product_frame(dataset: Dataset, products: pd.DataFrame) -> pd.DataFrame:
         }
     )
     frame["has_text"] = frame["text_chars"] > 0
-    has_image, problems, sizes = _look_at_images(dataset)
+    has_image, problems, sizes = _look_at_images(dataset, images)
     frame["has_image"] = np.array(has_image, dtype=bool)
     frame["image_problem"] = pd.Series(problems, dtype=object)
     # Without an image NaN, which the bounds pass over.
@@ -56,13 +57,13 @@ def _product_frame(dataset: Dataset, products: pd.DataFrame) -> pd.DataFrame:
 
 
 def _look_at_images(
-    dataset: Dataset,
+    dataset: Dataset, known: SoundImages
 ) -> tuple[list[bool], list[str | None], list[tuple[int, int] | None]]:
     def look(image: dict[str, Any] | None) -> tuple[bool, str | None, tuple[int, int] | None]:
         if image is None or image["bytes"] is None:
             return False, None, None
         try:
-            return True, None, check_image(image["bytes"], _LIMITS)
+            return True, None, known.size_of(image["bytes"], _LIMITS)
         except ImageProblemError as error:
             return True, f"the image {error}", None
 

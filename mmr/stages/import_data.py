@@ -13,7 +13,12 @@ SHOWROOM = "showroom:"
 
 
 def import_data(
-    *, source: str, out: Path, settings: ImportConfig, replace: bool = False
+    *,
+    source: str,
+    out: Path,
+    settings: ImportConfig,
+    replace: bool = False,
+    cache: Path | None = None,
 ) -> ImportReport:
     """Makes a dataset out of a feed.
 
@@ -23,6 +28,7 @@ def import_data(
         out: The dataset to write; appears when it is whole.
         settings: Column mapping, file choices, limits. The showroom uses none of them.
         replace: Whether a dataset at `out` may be replaced.
+        cache: A workspace's cache: photographs that were decoded before are not decoded again.
 
     Raises:
         DataContractError: The feed cannot be read, is empty, or too many rows are rejected.
@@ -30,7 +36,7 @@ def import_data(
         ArtifactError: `out` exists and may not be replaced.
     """
     if not source.startswith(SHOWROOM):
-        return import_feed(Path(source), out=out, settings=settings, replace=replace)
+        return import_feed(Path(source), out=out, settings=settings, replace=replace, cache=cache)
     from mmr.config.showroom import parse_showroom_source
     from mmr.stages.showroom import render_showroom
 

@@ -11,7 +11,12 @@ from mmr.data.validation import REPORT_FILE, ValidationReport, validate_dataset
 
 
 def validate_data(
-    *, dataset: Path, out: Path, settings: ValidationConfig, previous: Path | None
+    *,
+    dataset: Path,
+    out: Path,
+    settings: ValidationConfig,
+    previous: Path | None,
+    cache: Path | None = None,
 ) -> ValidationReport:
     """Checks a dataset by itself and against a previous one.
 
@@ -20,6 +25,7 @@ def validate_data(
         out: Directory for `validation.json` and `data_docs/`; an older report is replaced.
         settings: Bounds and severities.
         previous: The dataset of the last run, if there was one.
+        cache: A workspace's cache: photographs that were decoded before are not decoded again.
 
     Raises:
         ValidationFailedError: An expectation of severity `error` does not hold. The report is
@@ -33,4 +39,5 @@ def validate_data(
         out=out,
         settings=settings,
         previous=Dataset(previous) if previous else None,
+        cache=cache,
     )
