@@ -24,7 +24,8 @@ class IndexConfig(Settings):
 
     The limits between the kinds come from measurements on 384-d vectors and one thread: flat
     answers 20,000 products in 1.1 ms and 43,000 in 2.4 ms; HNSW answers 43,000 in 0.2 to 0.5 ms,
-    yet a million would take it many minutes to build, where IVF takes half a minute.
+    yet a million would take it many minutes to build, where IVF takes half a minute. Links and
+    build effort: `benchmarks/index_build.py`.
     """
 
     kind: IndexKind = Field(IndexKind.AUTO, description="Chosen by catalogue size when `auto`.")
@@ -38,8 +39,8 @@ class IndexConfig(Settings):
         0.97, gt=0, le=1, description="Recall@100 against exact search that the index must reach."
     )
     recall_queries: PositiveInt = Field(1000, description="Most queries recall is measured on.")
-    hnsw_neighbours: int = Field(32, ge=4, le=128, description="Links per product in the graph.")
-    hnsw_build_effort: int = Field(80, ge=8, description="Candidates looked at per insertion.")
+    hnsw_neighbours: int = Field(24, ge=4, le=128, description="Links per product in the graph.")
+    hnsw_build_effort: int = Field(64, ge=8, description="Candidates looked at per insertion.")
     max_search_effort: PositiveInt = Field(
         4096,
         description="Most candidates (HNSW efSearch) or lists (IVF nprobe) a query may visit.",
