@@ -47,6 +47,19 @@ def end(how: str) -> None:
     raise SystemExit(3)
 
 
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def gradient() -> str:
+    import hashlib
+
+    import torch
+
+    torch.manual_seed(7)
+    rows = torch.randn(513, 384, requires_grad=True)
+    unit = torch.nn.functional.normalize(torch.nn.Linear(384, 384)(rows), dim=-1)
+    (unit @ unit.T).logsumexp(1).sum().backward()
+    return f"{torch.get_num_threads()} {hashlib.sha256(rows.grad.numpy().tobytes()).hexdigest()}"
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StepServer]:
     root = tmp_path_factory.mktemp("forked")
@@ -86,6 +99,15 @@ def test_a_step_runs_in_a_process_that_has_its_libraries_already(
 
 def test_steps_share_no_random_numbers(server: StepServer) -> None:
     assert _ask()["random"] != _ask()["random"]
+
+
+def test_a_forked_step_computes_what_one_with_a_python_of_its_own_does_to_the_last_digit(
+    server: StepServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forked = gradient().output
+    monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", _PLAIN)
+
+    assert gradient().output == forked
 
 
 @pytest.mark.parametrize("how", ["kill", "raise", "exit"])
