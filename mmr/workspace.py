@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from mmr.atomic import write_json
 from mmr.errors import ArtifactError
@@ -83,6 +87,22 @@ class Workspace:
     def tracking_uri(self) -> str:
         """The default MLflow store: SQLite inside the workspace."""
         return f"sqlite:///{self.path / 'mlflow.db'}"
+
+    @contextmanager
+    def only_run(self) -> Iterator[None]:
+        """Keeps other trainings and refreshes out meanwhile.
+
+        Raises:
+            ArtifactError: One is at work here.
+        """
+        try:
+            with FileLock(self.path / "run.lock", timeout=0):
+                yield
+        except Timeout as error:
+            raise ArtifactError(
+                f"Another `mmr run`, `mmr refresh` or `mmr ablate` works in {self.path}. Wait for "
+                "it, or choose another --workspace."
+            ) from error
 
 
 def _check_version(marker: Path) -> None:

@@ -17,7 +17,7 @@ from mmr.workspace import Workspace
 from pipelines.compilation import compile_ir
 from pipelines.earlier_runs import last_duration, previous_dataset
 from pipelines.local import LocalRun, run_locally
-from pipelines.one_run import new_console, new_run_directory, only_run
+from pipelines.one_run import new_console, new_run_directory
 from pipelines.retrain import retrain
 from pipelines.show import show_summary
 from pipelines.submission import Source, read_source, retrain_arguments
@@ -67,7 +67,7 @@ def launch(request: RunRequest) -> RunSummary:
         TritonVenv.locate()  # its absence should be told now, not after the training
     check_recordable(request.tracking_uri or "")
     workspace = Workspace.open(request.workspace, create=True)
-    with only_run(workspace):
+    with workspace.only_run():
         tracking_uri = request.tracking_uri or workspace.tracking_uri
         registry = open_tracking(tracking_uri, audit_file=workspace.audit_file)
         champion = find_champion(  # one that is gone should be told now, not after the training

@@ -1,17 +1,13 @@
-"""What a run has for itself: a place for its records, the workspace, and where it prints."""
+"""What a run has for itself: a place for its records, and where it prints."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
-from mmr.errors import ArtifactError
 from mmr.workspace import Workspace
 
 _LOG_WIDTH = 110  # characters of a table where there is no terminal to ask
@@ -26,20 +22,3 @@ def new_console() -> Console:
 def new_run_directory(workspace: Workspace) -> Path:
     """Where a run that starts now keeps its summary and log; not made yet."""
     return workspace.runs / datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-
-
-@contextmanager
-def only_run(workspace: Workspace) -> Iterator[None]:
-    """Keeps other pipelines out of a workspace meanwhile.
-
-    Raises:
-        ArtifactError: One is at work there.
-    """
-    try:
-        with FileLock(workspace.path / "run.lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise ArtifactError(
-            f"Another `mmr run` or `mmr refresh` works in {workspace.path}. Wait for it, or choose "
-            "another --workspace."
-        ) from error

@@ -18,7 +18,7 @@ from mmr.tracking.connection import check_recordable
 from mmr.workspace import Workspace
 from pipelines.compilation import compile_ir
 from pipelines.local import LocalRun, run_locally
-from pipelines.one_run import new_console, new_run_directory, only_run
+from pipelines.one_run import new_console, new_run_directory
 from pipelines.refresh import refresh
 from pipelines.submission import Source, read_source, refresh_arguments
 from pipelines.summary import StepSummary
@@ -98,7 +98,7 @@ def launch_refresh(request: RefreshRequest) -> RefreshSummary:
         TritonVenv.locate()  # its absence should be told now
     check_recordable(request.tracking_uri or "")
     workspace = Workspace.open(request.workspace)
-    with only_run(workspace):
+    with workspace.only_run():
         console.print(f"Running [bold]refresh[/] with {source.name} in {workspace.path}")
         directory = new_run_directory(workspace)
         run = run_locally(

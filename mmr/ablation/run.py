@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from mmr.ablation.chains import ChainTrainer, Link, Trained, chain_of
 from mmr.ablation.ladders import find_ladder
@@ -22,7 +20,7 @@ from mmr.ablation.source import prepared_dataset
 from mmr.ablation.timing import RestTime
 from mmr.config.run import RunSettings
 from mmr.data.dataset import Dataset
-from mmr.errors import ArtifactError, ConfigError
+from mmr.errors import ConfigError
 from mmr.evaluation.slices import slice_queries
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.validation_task import catalogue_facts, validation_task
@@ -111,7 +109,7 @@ def run_ladder(
     ladder = find_ladder(request.ladder)
     rungs = chosen_rungs(ladder, request.settings, request.only)
     workspace = Workspace.open(request.workspace, create=True)
-    with _alone(workspace):
+    with workspace.only_run():
         path = prepared_dataset(
             request.source, settings=request.settings.prepare, cache=workspace.cache
         )
@@ -251,15 +249,3 @@ def _training_record(
             for link, done in zip(chain, trained, strict=True)
         ],
     }
-
-
-@contextmanager
-def _alone(workspace: Workspace) -> Iterator[None]:
-    try:
-        with FileLock(workspace.path / "run.lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise ArtifactError(
-            f"Another `mmr run` or `mmr ablate` works in {workspace.path}. Wait for it, or choose "
-            "another --workspace."
-        ) from error

@@ -142,13 +142,7 @@ def test_a_photograph_cut_short_after_the_import_is_found_by_validation(tmp_path
     make_dataset(dataset, products=changed(3, image=jpeg(50)[:-300]))
     prepare(dataset=dataset, out=tmp_path / "prepared", settings=PrepareConfig())
     with pytest.raises(ValidationFailedError, match=r"image_decodes .*p3"):
-        validate_data(
-            dataset=tmp_path / "prepared",
-            out=tmp_path / "validation",
-            settings=ValidationConfig(),
-            previous=None,
-            cache=cache,
-        )
+        _validate(tmp_path, cache)
 
 
 def _feed(folder: Path, photographs: dict[str, bytes]) -> None:
@@ -169,6 +163,10 @@ def jpeg_of(feed: Path, name: str) -> bytes:
 def _night(feed: Path, out: Path, cache: Path) -> None:
     import_data(source=str(feed), out=out / "imported", settings=ImportConfig(), cache=cache)
     prepare(dataset=out / "imported", out=out / "prepared", settings=PrepareConfig())
+    _validate(out, cache)
+
+
+def _validate(out: Path, cache: Path) -> None:
     validate_data(
         dataset=out / "prepared",
         out=out / "validation",

@@ -145,7 +145,9 @@ def test_workspace_of_another_version_is_refused(tmp_path: Path) -> None:
 def test_two_runs_in_one_workspace_are_refused(workspace: Workspace) -> None:
     with (
         FileLock(workspace.path / "run.lock"),
-        pytest.raises(ArtifactError, match="Another `mmr run` or `mmr refresh` works"),
+        pytest.raises(
+            ArtifactError, match="Another `mmr run`, `mmr refresh` or `mmr ablate` works"
+        ),
     ):
         launch(_request(workspace.path))
 

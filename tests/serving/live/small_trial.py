@@ -1,10 +1,13 @@
 """A trial of one candidate against the live release, and what is asked and answered in it."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 
+from mmr.release.query_profile import QueryPlacer
 from serving.live.settings import Trial
+from serving.live.traffic import LiveTraffic
 from serving.models.engine import Answer, Question
 
 LIVE, CANDIDATE = "live", "candidate"
@@ -48,3 +51,15 @@ class Sent:
     def wait(self) -> "Sent":
         assert self._done.wait(10)
         return self
+
+
+def quiet_traffic(home: Path, *, placer: QueryPlacer | None = None) -> LiveTraffic:
+    """Traffic of the live release; it and the candidate answer everything."""
+    return LiveTraffic(
+        home,
+        release_id=LIVE,
+        answer=lambda question: answer_of(LIVE),
+        ask=lambda question, trial: answer_of(CANDIDATE),
+        warn=lambda message: None,
+        placer=placer,
+    )

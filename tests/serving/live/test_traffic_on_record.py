@@ -8,21 +8,14 @@ from mmr.monitoring.reference import fit_profile
 from mmr.release.query_profile import QueryPlacer
 from serving.live.jsonl_log import read_log
 from serving.live.places import LivePlaces
-from serving.live.traffic import LiveTraffic
 from serving.models.engine import Question
 from serving.models.requests import RequestOptions
-from tests.serving.live.small_trial import CANDIDATE, LIVE, OAK_DESK, Sent, a_trial, answer_of
+from tests.serving.live.small_trial import LIVE, OAK_DESK, Sent, a_trial, answer_of, quiet_traffic
 
 
 def test_everything_answered_is_on_record_when_the_process_ends(tmp_path: Path) -> None:
     LivePlaces(tmp_path).write_trial(a_trial(shadow_share=1))
-    traffic = LiveTraffic(
-        tmp_path,
-        release_id=LIVE,
-        answer=lambda question: answer_of(LIVE),
-        ask=lambda question, trial: answer_of(CANDIDATE),
-        warn=lambda message: None,
-    )
+    traffic = quiet_traffic(tmp_path)
     for _ in range(20):
         traffic.answered(OAK_DESK, RequestOptions(), answer_of(LIVE), 1.0)
     traffic.close()
@@ -37,13 +30,7 @@ def test_everything_answered_is_on_record_when_the_process_ends(tmp_path: Path) 
 
 def test_failure_is_on_record_by_its_type_alone(tmp_path: Path) -> None:
     """Its text could hold what a customer typed."""
-    traffic = LiveTraffic(
-        tmp_path,
-        release_id=LIVE,
-        answer=lambda question: answer_of(LIVE),
-        ask=lambda question, trial: answer_of(CANDIDATE),
-        warn=lambda message: None,
-    )
+    traffic = quiet_traffic(tmp_path)
     error = RuntimeError("no memory for 'oak desk of ann'")
     traffic.failed(OAK_DESK, RequestOptions(), error, 3.0)
     traffic.failed(OAK_DESK, RequestOptions(probe=True), error, 3.0)
@@ -61,14 +48,7 @@ def test_words_are_new_to_the_release_that_answered_or_not_known(tmp_path: Path)
     )
     assert profile is not None
     LivePlaces(tmp_path).write_trial(a_trial(canary_share=1))
-    traffic = LiveTraffic(
-        tmp_path,
-        release_id=LIVE,
-        answer=lambda question: answer_of(LIVE),
-        ask=lambda question, trial: answer_of(CANDIDATE),
-        warn=lambda message: None,
-        placer=QueryPlacer(profile),
-    )
+    traffic = quiet_traffic(tmp_path, placer=QueryPlacer(profile))
     asked = Question(["Oak Desk deluxe"], k=2)
     traffic.answered(asked, RequestOptions(), answer_of(LIVE), 1.0)
     sent = Sent()
