@@ -167,7 +167,7 @@ def _robustness(settings: RunSettings) -> Sequence[Rung]:
         Rung(
             "half-dims",
             "fused, half the dimensions",
-            "the first half of each vector (Matryoshka)",
+            "the first half of each vector",
             view=View.HALF_DIMS,
             against=final,
         ),

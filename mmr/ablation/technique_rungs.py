@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmr.ablation.rungs import Rung, View, overridden
+from mmr.ablation.rungs import Rung, Step, View, overridden
 from mmr.ablation.techniques import TECHNIQUES, Technique
 from mmr.config.run import RunSettings
 
@@ -41,7 +41,7 @@ def _rung(technique: Technique, settings: RunSettings, *, against: str) -> Rung:
 
 
 def _half_dims(matryoshka: Rung, *, whole: str) -> list[Rung]:
-    """What Matryoshka is for: half the dimensions, with and without it."""
+    """Half the dimensions: with principal axes, without them, and with Matryoshka instead."""
     half = "preset-half"
     return [
         Rung(
@@ -50,6 +50,15 @@ def _half_dims(matryoshka: Rung, *, whole: str) -> list[Rung]:
             "the first half of each vector",
             view=View.HALF_DIMS,
             against=whole,
+        ),
+        Rung(
+            "unturned-half",
+            "− principal axes, half the dimensions",
+            "the first half of each vector as stage C left it",
+            overrides={"fusion.principal_axes": False},
+            first=Step.FUSION,
+            view=View.HALF_DIMS,
+            against=half,
         ),
         Rung(
             "matryoshka-half",

@@ -237,7 +237,8 @@ TECHNIQUES: Sequence[Technique] = (
         "matryoshka",
         "stage C: the first half and quarter of the dimensions have to serve by themselves",
         on=lambda settings: {
-            "loss.matryoshka_dims": (settings.model.dim // 2, settings.model.dim // 4)
+            "loss.matryoshka_dims": (settings.model.dim // 2, settings.model.dim // 4),
+            "fusion.principal_axes": False,  # or they would decide which dimensions are the first
         },
         off={"loss.matryoshka_dims": ()},
         first=Step.FUSION,

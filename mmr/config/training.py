@@ -161,6 +161,11 @@ class FusionStage(Settings):
         description="Optimizer steps at most of the image head that serves products without a "
         "text; 0 leaves them to the head that learns beside the text.",
     )
+    principal_axes: bool = Field(
+        True,
+        description="Turn all vectors in the end so that their first dimensions say most: scores "
+        "stay as they are, and shorter vectors lose little.",
+    )
     text_dropout: float = Field(0.1, ge=0, lt=1, description="Share of products shown textless.")
     image_dropout: float = Field(0.1, ge=0, lt=1, description="Share shown without their image.")
     techniques: TechniqueSettings = TechniqueSettings()

@@ -22,10 +22,10 @@ class _QueryTower(nn.Module):
         self.encoder = retriever.query_encoder
         self.words = retriever.words  # the head looks them up; the exporter wants to own them
         self.head = retriever.query_head
+        self.served = retriever.served
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        embedding: Tensor = self.head(self.encoder(input_ids, attention_mask))
-        return embedding
+        return self.served(self.head(self.encoder(input_ids, attention_mask)))
 
 
 def export_query_encoder(model: Path, out: Path, *, fingerprint: str) -> None:

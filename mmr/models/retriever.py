@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmr.config.model import FusionKind, ModelSettings
+from mmr.models.axes import principal_axes
 from mmr.models.fusion import new_fusion
 from mmr.models.fusion_base import Fusion, ProductTokens, TokenChannels
 from mmr.models.heads import ImageHead, TextHead
@@ -37,7 +38,10 @@ class Retriever(nn.Module):
     Attributes:
         image_only_head: The image head of products without a text; without one, `image_head`
             serves them too.
+        axes: `(dim, dim)`, the turn that queries and products leave the model by; None for none.
     """
+
+    axes: Tensor | None
 
     def __init__(
         self,
@@ -62,6 +66,7 @@ class Retriever(nn.Module):
         self.image_head = self._image_head(image_encoder) if image_encoder else None
         self.image_only_head: ImageHead | None = None
         self.fusion = fusion
+        self.register_buffer("axes", None)
 
     def _text_head(self) -> TextHead:
         return TextHead(
@@ -147,6 +152,13 @@ class Retriever(nn.Module):
                 image = torch.where(has_text.unsqueeze(1), image, alone)
         return text, image
 
+    def served(self, embeddings: Tensor) -> Tensor:
+        """Embeddings of queries or products as they leave the model, `(batch, dim)`.
+
+        Training and fusion know nothing of the axes: a turn changes no score.
+        """
+        return embeddings if self.axes is None else embeddings @ self.axes
+
     def with_words(self, texts: Sequence[str]) -> None:
         """Gives each word piece of some texts a vector of its own, which starts at zero."""
         self.words = WordTable.of_shop(self.text_encoder, texts, dim=self.dim).to(self.device)
@@ -171,9 +183,17 @@ class Retriever(nn.Module):
         """Gives products without a text an image head of their own, which starts as a copy."""
         self.image_only_head = copy.deepcopy(self.image_head)
 
+    def with_principal_axes(self, products: Tensor) -> None:
+        """Turns what is served so that its first dimensions say most of the products.
+
+        Args:
+            products: `(products, dim)`, embeddings before any turn.
+        """
+        self.axes = principal_axes(products)
+
     def with_fusion(self, kind: FusionKind) -> None:
         """Replaces the fusion by a fresh one."""
-        self.kind, self.image_only_head = kind, None
+        self.kind, self.image_only_head, self.axes = kind, None, None
         channels = token_channels(self.text_encoder, self.image_encoder)
         self.fusion = new_fusion(kind, self.settings, channels).to(self.device)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -31,7 +32,8 @@ from mmr.models.text import save_text_shape, stored_text_encoder
 from mmr.models.vision import save_image_shape, stored_image_encoder
 from mmr.models.words import WordTable
 
-FORMAT_VERSION = 3  # 2: word vectors; 3: experts of each modality, image-only head
+FORMAT_VERSION = 4  # 2: word vectors; 3: experts of each modality, image-only head; 4: axes
+_READABLE = (3, FORMAT_VERSION)
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # as safetensors tells of it
 
 
@@ -55,6 +57,7 @@ def save_retriever(retriever: Retriever, model: Path, *, training: dict[str, Any
         encoder / "architecture.json",
         {
             "format_version": FORMAT_VERSION,
+            "axes": retriever.axes is not None,
             "fusion": retriever.kind.value,
             "image_only_head": retriever.image_only_head is not None,
             "model": retriever.settings.model_dump(mode="json"),
@@ -112,6 +115,8 @@ def load_retriever(model: Path) -> Retriever:
     )
     if parts.image_only_head:
         retriever.with_image_only_head()
+    if parts.axes:
+        retriever.axes = torch.eye(settings.dim)
     weights = encoder / "weights.safetensors"
     try:
         retriever.load_state_dict(load_file(weights))
@@ -130,6 +135,7 @@ class _Architecture:
     settings: ModelSettings
     word_pieces: int | None
     image_only_head: bool
+    axes: bool
 
 
 def _read_architecture(file: Path) -> _Architecture:
@@ -141,10 +147,11 @@ def _read_architecture(file: Path) -> _Architecture:
         ) from error
     except ValueError as error:
         raise CorruptArtifactError(f"{file} is damaged ({error}). Train again.") from error
-    if stored.get("format_version") != FORMAT_VERSION:
+    if stored.get("format_version") not in _READABLE:
         raise ArtifactError(
-            f"{file} has format {stored.get('format_version')}, but this mmr reads format "
-            f"{FORMAT_VERSION}. Train again with this mmr, or use the one that wrote it."
+            f"{file} has format {stored.get('format_version')}, but this mmr reads formats "
+            f"{_READABLE[0]} to {_READABLE[-1]}. Train again with this mmr, or use "
+            "the one that wrote it."
         )
     try:
         return _Architecture(
@@ -152,6 +159,7 @@ def _read_architecture(file: Path) -> _Architecture:
             settings=ModelSettings.model_validate(stored["model"]),
             word_pieces=stored["words"],
             image_only_head=stored["image_only_head"],
+            axes=stored.get("axes", False),  # format 3 has none
         )
     except (KeyError, ValueError, ValidationError) as error:
         raise CorruptArtifactError(f"{file} is damaged ({error}). Train again.") from error

@@ -79,7 +79,8 @@ class ProductTower:
         vectors: Float32Array = np.empty((len(rows), self.retriever.dim), dtype=np.float32)
         for start in range(0, len(rows), _BLOCK):
             block = torch.tensor(rows[start : start + _BLOCK])
-            vectors[start : start + _BLOCK] = self._embed(block, text=text, image=image).numpy()
+            embedded = self._embed(block, text=text, image=image)
+            vectors[start : start + _BLOCK] = self.retriever.served(embedded).numpy()
         return vectors
 
     @torch.no_grad()
@@ -166,5 +167,5 @@ def embed_queries(model: Path, queries: Sequence[str], *, cache: Path) -> Float3
     """Embeds queries with a model's query tower in full precision: `(queries, dim)`."""
     retriever = load_retriever(model)
     features = query_features(retriever, queries, cache=cache)
-    embeddings: Float32Array = retriever.query_head(features).numpy()
+    embeddings: Float32Array = retriever.served(retriever.query_head(features)).numpy()
     return embeddings

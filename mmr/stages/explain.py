@@ -162,7 +162,7 @@ def _cosine_without(
 @torch.no_grad()
 def _query_vector(retriever: Retriever, query: str, *, cache: Path) -> Float32Array:
     features = query_features(retriever, [query], cache=cache)
-    vector: Float32Array = retriever.query_head(features)[0].numpy()
+    vector: Float32Array = retriever.served(retriever.query_head(features))[0].numpy()
     return vector
 
 

@@ -81,6 +81,8 @@ def train_from(
     if with_image_only:
         alone = run.part("image_only")
         results[alone.stage] = _train_image_only(data, alone, settings)
+    if settings.stage.principal_axes:
+        retriever.eval().with_principal_axes(data.product_embeddings())
     return retriever, results
 
 
@@ -175,11 +177,12 @@ class _StageData:
         """
         return self.scorer.score(
             self.retriever.query_head(self.queries).float().cpu().numpy(),
-            self._product_embeddings(text=text).float().cpu().numpy(),
+            self.product_embeddings(text=text).float().cpu().numpy(),
         )
 
-    def _product_embeddings(self, *, text: bool) -> Tensor:
-        """Of every product, `(products, dim)`."""
+    @torch.no_grad()
+    def product_embeddings(self, *, text: bool = True) -> Tensor:
+        """Of every product by the heads and fusion as they are, `(products, dim)`."""
         device, tokens = self.retriever.device, self.tokens
         has_text = torch.from_numpy(self.catalogue.has_text & text).to(device)
         has_image = torch.from_numpy(self.catalogue.has_image).to(device)

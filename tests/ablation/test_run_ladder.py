@@ -253,7 +253,7 @@ def test_without_its_image_a_fused_product_is_its_text(
 
     rows = tower.has_text.numpy()
     assert rows.sum() > 50
-    np.testing.assert_allclose(hidden[rows], text.numpy()[rows], atol=1e-5)
+    np.testing.assert_allclose(hidden[rows], retriever.served(text).numpy()[rows], atol=1e-5)
 
 
 def test_two_runs_do_not_share_a_workspace(

@@ -239,7 +239,7 @@ def test_a_catalogue_is_embedded_by_cross_attention_product_by_product(
     retriever = load_retriever(models["fused"])
     rows = [0, 7, 50]
 
-    alone = _embedding(retriever, tiny_dataset, models["cache"], rows)
+    alone = retriever.served(_embedding(retriever, tiny_dataset, models["cache"], rows))
 
     assert retriever.kind is FusionKind.CROSS_ATTENTION
     np.testing.assert_allclose(embedded.vectors[rows], alone.numpy(), atol=1e-5)

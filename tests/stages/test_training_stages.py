@@ -130,7 +130,7 @@ def test_product_vectors_depend_on_the_product_alone(
         )
 
     assert table.num_rows == len(embedded.product_ids)
-    np.testing.assert_allclose(embedded.vectors[row], alone[0].numpy(), atol=5e-3)
+    np.testing.assert_allclose(embedded.vectors[row], retriever.served(alone)[0].numpy(), atol=5e-3)
 
 
 def test_a_finished_stage_is_not_trained_again(
