@@ -7,6 +7,9 @@ seen (copies of known ones with another id, another title and a mirrored photogr
 `mmr refresh`, deployment included, several times with other products each time. Start the server
 first (`mmr serve`): a machine that refreshes every night serves already.
 
+A dataset of `mmr import` is written anew with the new products; to a folder of Parquet files with
+`product_id`, `title` and `image` one more file is added, and each refresh imports all of them.
+
 Writes `refresh.json` and `refresh.md`; exit status 1 if the median took longer than the limit.
 """
 
@@ -23,13 +26,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from mmr.atomic import write_json, write_text
-from mmr.config.data import ImportConfig
 from mmr.data.dataset import PRODUCT_FIELDS, Dataset
 from mmr.data.writer import new_dataset
-from mmr.stages import import_data
 
 _QUALITY = 90
 
@@ -39,11 +42,10 @@ def main() -> int:
     options = _parse()
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="mmr-refresh-", dir=options.scratch) as scratch:
-        dataset = _dataset(options.feed, Path(scratch))
-        runs = [_run(dataset, number, options, Path(scratch)) for number in range(options.rounds)]
+        runs = [_run(number, options, Path(scratch)) for number in range(options.rounds)]
     seconds = statistics.median(run["seconds"] for run in runs)
     report = {
-        "products": len(dataset),
+        "products": runs[0]["products"],
         "new": runs[0]["new"],
         "cores": os.cpu_count(),
         "median_s": seconds,
@@ -70,19 +72,11 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _dataset(feed: Path, scratch: Path) -> Dataset:
-    if not (feed / "dataset.json").is_file():
-        import_data(source=str(feed), out=scratch / "dataset", settings=ImportConfig())
-        feed = scratch / "dataset"
-    return Dataset(feed)
-
-
-def _run(
-    dataset: Dataset, number: int, options: argparse.Namespace, scratch: Path
-) -> dict[str, Any]:
-    feed = scratch / f"feed-{number}"
-    new = max(1, round(options.share * len(dataset)))
-    _write_feed(dataset, feed, new=new, seed=number)
+def _run(number: int, options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    feed, write = scratch / f"feed-{number}", _write_shards
+    if (options.feed / "dataset.json").is_file():
+        write = _write_dataset
+    products, new = write(options.feed, feed, share=options.share, seed=number)
     words = ["refresh", str(feed), "--workspace", str(options.workspace)]
     began = time.monotonic()
     done = subprocess.run(
@@ -95,14 +89,24 @@ def _run(
     seconds = time.monotonic() - began
     if done.returncode:
         raise SystemExit(f"error: mmr {' '.join(words)} failed:\n{done.stdout}")
-    return {"seconds": round(seconds, 1), "new": new, "output": done.stdout.splitlines()}
+    return {
+        "seconds": round(seconds, 1),
+        "products": products,
+        "new": new,
+        "output": done.stdout.splitlines(),
+    }
 
 
-def _write_feed(dataset: Dataset, out: Path, *, new: int, seed: int) -> None:
-    """The dataset's products, and `new` ones that differ from them in id, title and photograph."""
+def _write_dataset(known: Path, out: Path, *, share: float, seed: int) -> tuple[int, int]:
+    """The dataset's products, and new ones that differ from them in id, title and photograph.
+
+    Returns:
+        How many are known, and how many are new.
+    """
+    dataset = Dataset(known)
     schema = dataset.product_table().schema
     extra = {name: schema.field(name).type for name in schema.names if name not in PRODUCT_FIELDS}
-    chosen = set(random.Random(seed).sample(range(len(dataset)), new))
+    chosen = _chosen(len(dataset), share=share, seed=seed)
     with new_dataset(out, attributes=extra) as writer:
         copies = []
         for row, product in enumerate(_products(dataset)):
@@ -113,6 +117,26 @@ def _write_feed(dataset: Dataset, out: Path, *, new: int, seed: int) -> None:
         writer.set_queries(dataset.queries())
         writer.set_judgements(dataset.judgements())
         writer.finish(name=dataset.manifest.name, prepared=dataset.manifest.prepared)
+    return len(dataset), len(copies)
+
+
+def _write_shards(known: Path, out: Path, *, share: float, seed: int) -> tuple[int, int]:
+    """The feed's own files, linked, and one more with the new products; as `_write_dataset`."""
+    shards = sorted(known.glob("products*.parquet"))
+    if not shards:
+        raise SystemExit(f"error: {known} is no dataset, and has no products*.parquet.")
+    whole = pa.concat_tables([pq.read_table(shard) for shard in shards])
+    chosen = sorted(_chosen(len(whole), share=share, seed=seed))
+    copies = [_unseen(product, seed) for product in whole.take(chosen).to_pylist()]
+    out.mkdir()
+    for file in known.iterdir():
+        (out / file.name).symlink_to(file.resolve())
+    pq.write_table(pa.Table.from_pylist(copies, schema=whole.schema), out / "products-new.parquet")
+    return len(whole), len(copies)
+
+
+def _chosen(products: int, *, share: float, seed: int) -> set[int]:
+    return set(random.Random(seed).sample(range(products), max(1, round(share * products))))
 
 
 def _products(dataset: Dataset) -> Iterator[dict[str, Any]]:
