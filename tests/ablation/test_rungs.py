@@ -131,6 +131,21 @@ def test_a_technique_of_the_text_towers_is_measured_on_them_alone() -> None:
     assert found["matryoshka-half"].own == []
 
 
+def test_half_the_dimensions_are_measured_with_principal_axes_without_and_by_matryoshka() -> None:
+    settings = load_settings("laptop")
+    rungs = _rungs(settings)
+
+    turned, unturned, matryoshka = (
+        overridden(settings, rungs[name].overrides)
+        for name in ("preset-half", "unturned-half", "matryoshka-half")
+    )
+    assert turned.fusion.principal_axes
+    assert not unturned.fusion.principal_axes
+    assert not matryoshka.fusion.principal_axes
+    assert matryoshka.loss.matryoshka_dims
+    assert {rungs[name].against for name in ("unturned-half", "matryoshka-half")} == {"preset-half"}
+
+
 def test_the_text_only_towers_are_shared_when_the_vision_network_changes() -> None:
     settings = RunSettings()
     rungs = {rung.name: rung for rung in find_ladder("vision-size").build(settings)}
