@@ -129,12 +129,13 @@ def _return_to_warm(
             if before is None or version is None or version >= before.version:
                 return None
             golden = rollout.return_to(version, release.golden_queries())
+            seconds = time.monotonic() - began  # it serves; the registry is told afterwards
             rollout.promote(registry, before, promotion)
     return DeployReport(
         release_id=release.release_id,
         version=version,
         previous_release_id=before.release_id,
         golden=golden,
-        seconds=time.monotonic() - began,
+        seconds=seconds,
         grpc_url=server.grpc_url,
     )

@@ -82,6 +82,29 @@ def test_rollback_answers_from_the_version_kept_and_is_on_record(
     assert after.version > second.version  # a number withdrawn is never given again
 
 
+def test_the_time_of_a_rollback_ends_before_the_registry_is_told(
+    there: dict[str, Any],
+    home: tuple[Path, Path],
+    registry: InMemoryTracking,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Customers have their answers by then; MLflow takes its seconds for the record."""
+    for release in home:
+        deploy(release, **there)
+    told, promote = [], registry.promote
+
+    def telling(*names: Any, **words: Any) -> Any:
+        told.append(time.monotonic())
+        return promote(*names, **words)
+
+    monkeypatch.setattr(registry, "promote", telling)
+    began = time.monotonic()
+
+    report = roll_back(**there)
+
+    assert began + report.seconds <= told[0]
+
+
 def test_rollback_under_load_fails_no_request(
     there: dict[str, Any], home: tuple[Path, Path], customers: Callable[[str], Any]
 ) -> None:
