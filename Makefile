@@ -22,6 +22,7 @@ help: ## Show the verbs.
 setup: $(VENV)/.installed $(TRITON_VENV)/.installed ## Create both virtual environments.
 
 $(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Installing the packages: two to five minutes, quietly."
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python $(PIP) install --quiet --constraint constraints.txt \
 		--editable '.[train,pipelines,tracking,quality,client,ui,dev]'

@@ -118,7 +118,7 @@ class Retriever(nn.Module):
         has_image: Tensor,
         tokens: ProductTokens | None = None,
     ) -> Tensor:
-        """Fused product embeddings from backbone features.
+        """Fused product embeddings from backbone features, before `served`.
 
         Args:
             text_features: `(batch, hidden)`, of the text backbone.
