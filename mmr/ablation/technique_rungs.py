@@ -2,25 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from mmr.ablation.rungs import Rung, Step, View, overridden
 from mmr.ablation.techniques import TECHNIQUES, Technique
 from mmr.config.run import RunSettings
 
+# stages A and B go on with what they learnt, whatever it brings
+_KEPT: Mapping[str, Any] = {"vision.only_if_better": False, "align.only_if_better": False}
+
 
 def technique_rungs(settings: RunSettings, *, whole: str, text: str) -> list[Rung]:
     """One rung a technique: without it where the preset has it, with it where it has not.
+
+    A technique of stages A or B alone cannot show itself where the preset leaves these stages out.
+    If the preset may, it is measured with both stages kept, beside a rung that keeps them too.
 
     Args:
         settings: The preset.
         whole: The rung that stands for the preset's whole chain.
         text: The rung that stands for its text-only towers.
     """
+    kept = _kept(against=whole)
+    proven = overridden(settings, _KEPT) != settings
     rungs = [
-        _rung(technique, settings, against=whole if len(technique.steps) > 1 else text)
-        for technique in TECHNIQUES
+        _kept_in_a_and_b(rung, kept) if proven and _acts_in_a_or_b_alone(rung) else rung
+        for rung in (
+            _rung(technique, settings, against=whole if len(technique.steps) > 1 else text)
+            for technique in TECHNIQUES
+        )
     ]
     matryoshka = next(rung for rung in rungs if rung.name == "matryoshka")
-    return [*rungs, *_half_dims(matryoshka, whole=whole)]
+    return [*([kept] if proven else []), *rungs, *_half_dims(matryoshka, whole=whole)]
+
+
+def _kept(*, against: str) -> Rung:
+    return Rung(
+        "preset-kept",
+        "the preset, A and B kept",
+        "stages A and B stay in, whatever they bring: what their techniques are compared with",
+        overrides=_KEPT,
+        first=Step.VISION,
+        against=against,
+    )
+
+
+def _acts_in_a_or_b_alone(rung: Rung) -> bool:
+    stages = {path.split(".")[0] for path in rung.overrides}
+    return bool(stages) and stages <= {"vision", "align"}
+
+
+def _kept_in_a_and_b(rung: Rung, kept: Rung) -> Rung:
+    return replace(
+        rung,
+        title=f"{rung.title}, A and B kept",
+        overrides={**kept.overrides, **rung.overrides},
+        first=kept.first,
+        against=kept.name,
+    )
 
 
 def _rung(technique: Technique, settings: RunSettings, *, against: str) -> Rung:

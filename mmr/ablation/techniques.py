@@ -205,6 +205,13 @@ TECHNIQUES: Sequence[Technique] = (
         first=Step.ALIGN,
     ),
     Technique(
+        "hard-negatives.align",
+        "stage B: negatives mined with the model of the moment, kept below the positives' score",
+        on={"align.techniques.hard_negatives.count": 2},
+        off={"align.techniques.hard_negatives.count": 0},
+        first=Step.ALIGN,
+    ),
+    Technique(
         "kept-domain-loss",
         "stage B keeps stage A's text-image loss",
         on={"align.domain_weight": 0.25},

@@ -75,7 +75,9 @@ def _rungs(settings: RunSettings) -> dict[str, Rung]:
 @pytest.mark.parametrize("technique", TECHNIQUES, ids=lambda technique: technique.name)
 def test_a_technique_changes_the_preset_in_the_stages_that_it_names(technique, preset: str) -> None:  # type: ignore[no-untyped-def]
     settings = load_settings(preset)
-    rung, plain = _rungs(settings)[technique.name], Rung("preset", "", "")
+    rungs = _rungs(settings)
+    rung = rungs[technique.name]
+    plain = rungs.get(str(rung.against), Rung("preset", "", ""))
     changed = [
         step
         for step in technique.steps
@@ -95,6 +97,40 @@ def test_a_technique_is_taken_away_where_the_preset_has_it_and_added_where_not()
 
     assert _rungs(on)["gradient-blending"].title == "− gradient-blending"
     assert _rungs(off)["gradient-blending"].title == "+ gradient-blending"
+
+
+def test_what_acts_in_a_or_b_alone_is_measured_with_both_kept_where_the_preset_may_drop_them() -> (
+    None
+):
+    settings = load_settings("laptop")
+    assert settings.vision.only_if_better
+    rungs = _rungs(settings)
+
+    beside_kept = {name for name, rung in rungs.items() if rung.against == "preset-kept"}
+    assert beside_kept == {
+        "augmentation",
+        "large-batches",
+        "vision-ema",
+        "unfreezing",
+        "separate-rates",
+        "hard-negatives.align",
+        "kept-domain-loss",
+    }
+    for name in {*beside_kept, "preset-kept"}:
+        changed = overridden(settings, rungs[name].overrides)
+        assert not changed.vision.only_if_better
+        assert not changed.align.only_if_better
+    assert rungs["preset-kept"].against == "preset"
+    assert rungs["colour-path"].against == "preset"
+
+
+def test_a_preset_that_keeps_a_and_b_anyway_has_no_second_reference() -> None:
+    settings = RunSettings()
+    assert not settings.vision.only_if_better
+    rungs = _rungs(settings)
+
+    assert "preset-kept" not in rungs
+    assert rungs["augmentation"].against == "preset"
 
 
 def test_toggling_twice_leads_back() -> None:
