@@ -127,6 +127,10 @@ class ChainTrainer:
         """Trains a whole chain; the last one's model is the rung's."""
         return [self._link(link) for link in chain]
 
+    def trained_before(self, link: Link) -> bool:
+        """Whether an earlier run trained it, by whatever code: then it is most likely reused."""
+        return (self._place(link) / "training.json").is_file()
+
     def _link(self, link: Link) -> Trained:
         if link.key not in self._done:
             self.train(link.samples_of)
@@ -138,8 +142,7 @@ class ChainTrainer:
         return self._done[link.key]
 
     def _trained(self, link: Link) -> Trained:
-        dataset_hash = Dataset(self._dataset).manifest.content_hash
-        out = self._cache / "ablation-models" / f"{link.key[:24]}-{dataset_hash[:12]}"
+        out = self._place(link)
         settings = self._settings(link)
         report = self._run_stage(link, settings, out)
         return Trained(
@@ -148,6 +151,10 @@ class ChainTrainer:
             seconds=_training_seconds(out, report),
             samples=image_samples(self._dataset, settings, steps=report.steps),
         )
+
+    def _place(self, link: Link) -> Path:
+        dataset_hash = Dataset(self._dataset).manifest.content_hash
+        return self._cache / "ablation-models" / f"{link.key[:24]}-{dataset_hash[:12]}"
 
     def _run_stage(self, link: Link, settings: StageSettings, out: Path) -> StageReport:
         common: dict[str, Any] = {

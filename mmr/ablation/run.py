@@ -163,18 +163,15 @@ class _Climb:
             for seed in context.seeds
             for rung in rungs
         }
-        self._rest = RestTime(self._work())
         self._rung, self._place, self._begin = "", 0, 0.0
         self._trainer = ChainTrainer(dataset, cache=cache, before=self._before, after=self._after)
-
-    def _work(self) -> Iterator[str]:
-        seen: set[str] = set()
-        for chain in self._chains.values():
-            for link in _due(chain):
-                if link.key not in seen:
-                    seen.add(link.key)
-                    yield link.step.value
-            yield MEASURE
+        links = {link.key: link for chain in self._chains.values() for link in _due(chain)}
+        self._kept = {key for key, link in links.items() if self._trainer.trained_before(link)}
+        self._rest = RestTime(
+            [link.step.value for key, link in links.items() if key not in self._kept]
+            + [MEASURE] * len(self._chains),
+            kept=[links[key].step.value for key in self._kept],
+        )
 
     def measured(self) -> list[MeasuredRung]:
         """Climbs once a seed, so that a whole ladder stands after the first one."""
@@ -216,7 +213,10 @@ class _Climb:
     def _after(self, link: Link, trained: Trained) -> None:
         reused = trained.report.reused
         self._rest.done(
-            link.step.value, trained.seconds if reused else time.monotonic() - self._begin
+            link.step.value,
+            trained.seconds if reused else time.monotonic() - self._begin,
+            kept=link.key in self._kept,
+            reused=reused,
         )
 
     def _where(self) -> str:

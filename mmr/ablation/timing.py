@@ -12,21 +12,28 @@ class RestTime:
     Args:
         planned: The kind of every piece of work ahead, such as `finetune_vision`; repeated as
             often as it is due.
+        kept: Kinds of further pieces that earlier runs did: they take no time as long as every one
+            met so far could be reused.
     """
 
-    def __init__(self, planned: Iterable[str]) -> None:
-        self._left = Counter(planned)
+    def __init__(self, planned: Iterable[str], *, kept: Iterable[str] = ()) -> None:
+        self._left, self._kept = Counter(planned), Counter(kept)
         self._seconds: dict[str, list[float]] = defaultdict(list)
 
-    def done(self, kind: str, seconds: float) -> None:
+    def done(self, kind: str, seconds: float, *, kept: bool = False, reused: bool = False) -> None:
         """Counts one piece of work as done.
 
         Args:
             kind: Its kind.
             seconds: What it took when it was really done: for a reused one, then.
+            kept: Whether it was one of `kept`.
+            reused: Whether it could be. One of `kept` that could not speaks against the rest.
         """
-        self._left[kind] -= 1
         self._seconds[kind].append(seconds)
+        (self._kept if kept and self._kept[kind] else self._left)[kind] -= 1
+        if kept and not reused:
+            self._left += self._kept
+            self._kept.clear()
 
     def seconds(self) -> tuple[float, list[str]]:
         """Seconds left for the kinds that were timed, and the kinds left that were not."""

@@ -154,7 +154,8 @@ def test_a_killed_ladder_goes_on_where_it_was(
     before = steps["taken"]
     _, record = run_ladder(request, show=lambda line: None)
     first = steps["taken"]
-    _, again = run_ladder(request, show=lambda line: None)
+    told: list[str] = []
+    _, again = run_ladder(request, show=told.append)
 
     kept = (tmp_path / "workspace" / "cache" / "models").glob("*/training.json")
     trained = [json.loads(file.read_text()) for file in kept]
@@ -164,6 +165,7 @@ def test_a_killed_ladder_goes_on_where_it_was(
     assert before == first - 12 - alone  # the last fusion alone was missing
     assert steps["taken"] == first
     assert again == record
+    assert not any("not timed yet" in line for line in told), "what is kept takes no time"
     for resumed, uninterrupted in zip(record["rungs"], climbed["record"]["rungs"], strict=True):
         assert resumed["training"][0]["fingerprint"] == uninterrupted["training"][0]["fingerprint"]
 

@@ -37,3 +37,21 @@ def test_long_times_are_told_in_hours() -> None:
     rest.done("a", 3 * 3600.0 + 120)
 
     assert rest.text() == "about 3 h 2 min left"
+
+
+def test_what_earlier_runs_left_takes_no_time_but_tells_how_long_its_kind_takes() -> None:
+    rest = RestTime(["a"], kept=["a", "a"])
+    rest.done("a", 60.0, kept=True, reused=True)
+
+    assert rest.text() == "about 60 s left"
+    rest.done("a", 60.0)
+    assert rest.text() == "nothing left"
+
+
+def test_one_kept_model_that_could_not_be_reused_makes_all_of_them_due_again() -> None:
+    rest = RestTime(["a"], kept=["a", "a", "b"])
+    rest.done("a", 60.0, kept=True, reused=False)
+
+    assert rest.seconds() == (2 * 60.0, ["b"])
+    rest.done("b", 5.0, kept=True, reused=True)  # a retrained parent's child may be kept after all
+    assert rest.seconds() == (2 * 60.0, [])
