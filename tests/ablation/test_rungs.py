@@ -99,9 +99,7 @@ def test_a_technique_is_taken_away_where_the_preset_has_it_and_added_where_not()
     assert _rungs(off)["gradient-blending"].title == "+ gradient-blending"
 
 
-def test_what_acts_in_a_or_b_alone_is_measured_with_both_kept_where_the_preset_may_drop_them() -> (
-    None
-):
+def test_what_acts_in_a_or_b_alone_is_measured_with_both_kept_where_they_may_be_left_out() -> None:
     settings = load_settings("laptop")
     assert settings.vision.only_if_better
     rungs = _rungs(settings)
