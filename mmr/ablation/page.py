@@ -12,6 +12,7 @@ from typing import Any
 
 from mmr.ablation import tables
 from mmr.ablation.ladders import LADDERS
+from mmr.ablation.preset_age import settings_mark, with_preset_age
 from mmr.ablation.record import FORMAT_VERSION, results_name
 from mmr.atomic import write_text
 from mmr.errors import ArtifactError, ConfigError
@@ -159,7 +160,9 @@ def render_page(
             if record is not None or place in kept or shown in SETS:
                 parts.append(f"### {shown.title}: {ladder.name}\n\n{ladder.question}\n")
                 section = kept.get(place)
-                parts.append(section or _section(record, ladder.name, shown.name, plots=plots))
+                section = section or _section(record, ladder.name, shown.name, plots=plots)
+                measured = not section.startswith(_NOT_MEASURED)
+                parts.append(with_preset_age(section) if measured else section)
     return "\n".join(parts)
 
 
@@ -177,6 +180,7 @@ def _section(record: Mapping[str, Any] | None, ladder: str, name: str, *, plots:
             first=seeds[0],
             only=[rung["name"] for rung in record["rungs"]] if record["partial"] else (),
         ),
+        settings_mark(record["training_settings"]) if "training_settings" in record else "",
         f"{_IN_PART} some rungs of this ladder are missing.\n" if record["partial"] else "",
         f"{record['dataset']['products']:,} products, {record['queries']:,} {record['split']} "
         f"queries, {tables.seed_words(seeds)}. {tables.reading(record)}\n",

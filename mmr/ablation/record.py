@@ -42,6 +42,7 @@ class LadderContext:
         slices: Named sets of the queries.
         config: Confidence, resamples, primary metric.
         preset: Name of the preset, or the settings file's.
+        settings_hash: Of `training_settings_hash`.
         seeds: All seeds, in order.
         partial: Whether rungs were left out on demand.
     """
@@ -52,6 +53,7 @@ class LadderContext:
     slices: Sequence[Slice]
     config: GateConfig
     preset: str
+    settings_hash: str
     seeds: Sequence[int]
     partial: bool
 
@@ -76,6 +78,7 @@ def results_record(context: LadderContext, measured: Sequence[MeasuredRung]) -> 
         "split": "validation",
         "queries": len(context.task.queries),
         "preset": context.preset,
+        "training_settings": context.settings_hash,
         "seeds": list(context.seeds),
         "metric_version": METRIC_VERSION,
         "primary_metric": config.primary_metric,

@@ -14,6 +14,7 @@ from mmr.ablation.chains import ChainTrainer, Link, Trained, chain_of
 from mmr.ablation.ladders import find_ladder
 from mmr.ablation.measuring import measure
 from mmr.ablation.pooling import MeasuredRung
+from mmr.ablation.preset_age import training_settings_hash
 from mmr.ablation.record import LadderContext, results_name, results_record, write_results
 from mmr.ablation.rungs import Ladder, Rung, chosen_rungs
 from mmr.ablation.source import prepared_dataset
@@ -139,6 +140,7 @@ def _context(request: LadderRequest, ladder: Ladder, dataset: Dataset) -> Ladder
         slices=slices,
         config=config,
         preset=request.preset,
+        settings_hash=training_settings_hash(request.settings),
         seeds=list(range(first, first + request.seeds)),
         partial=bool(request.only),
     )

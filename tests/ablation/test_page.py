@@ -14,6 +14,8 @@ from mmr.ablation import tables
 from mmr.ablation.ladders import LADDERS
 from mmr.ablation.page import END, SETS, START, render_page, write_page
 from mmr.ablation.plot import PANELS, ladder_plot
+from mmr.ablation.preset_age import training_settings_hash, with_preset_age
+from mmr.config.run import load_settings
 from mmr.errors import ArtifactError, ConfigError
 from mmr.evaluation.metrics import METRICS
 
@@ -81,7 +83,7 @@ def test_stages_that_were_left_out_are_named_with_their_seeds() -> None:
         ]
 
     line = (
-        "Left out, because a concatenation answered better without it: "
+        "Left out, because validation queries are answered better without it: "
         "`align_queries` (2 seeds (7, 8)), `finetune_vision` (1 seed (8))."
     )
     assert line in tables.markdown(record)
@@ -283,6 +285,52 @@ def test_the_page_in_the_docs_has_the_sections_and_text_that_the_command_writes(
 
     assert [line for line in frame(empty) if line not in frame(committed)] == []
     assert committed.startswith(empty.split("\n## ")[0])
+
+
+def test_a_section_says_so_once_its_preset_has_changed(tmp_path: Path) -> None:
+    page, older = tmp_path / "results.md", "Measured before the preset became what it is now"
+    today = training_settings_hash(load_settings("laptop"))
+    fresh = _stored(tmp_path / "a", _record(training_settings=today))
+    write_page([fresh], page)
+    write_page([], page)
+    assert older not in page.read_text()
+
+    write_page([_stored(tmp_path / "b", _record(training_settings="0" * 16))], page)
+    assert page.read_text().count(older) == 1
+    write_page([], page)
+    assert page.read_text().count(older) == 1  # kept as it is, told once
+
+    page.write_text(page.read_text().replace("0" * 16, today))
+    write_page([], page)
+    assert older not in page.read_text()
+
+
+def test_a_section_of_a_settings_file_tells_nothing_of_its_age(tmp_path: Path) -> None:
+    page = tmp_path / "results.md"
+    write_page([_stored(tmp_path / "a", _record(preset="shop.yaml"))], page)
+
+    assert "Measured before" not in page.read_text()
+
+
+def test_the_age_of_a_preset_is_of_what_trains_and_no_seed() -> None:
+    laptop = load_settings("laptop")
+    other_gate = laptop.gate.model_copy(update={"confidence": 0.9})
+
+    assert training_settings_hash(laptop) == training_settings_hash(
+        laptop.model_copy(update={"seed": 99, "gate": other_gate})
+    )
+    slower = laptop.vision.model_copy(update={"batch_size": 3})
+    assert training_settings_hash(laptop) != training_settings_hash(
+        laptop.model_copy(update={"vision": slower})
+    )
+
+
+def test_the_page_in_the_docs_says_which_ladders_are_of_an_earlier_preset() -> None:
+    committed = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+
+    for section in re.split(r"^(?=##)", committed, flags=re.MULTILINE):
+        if "Not measured yet." not in section:
+            assert with_preset_age(section) == section
 
 
 def test_the_readme_has_a_place_for_the_ladder() -> None:
