@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mmr.data.dataset import Dataset
+    from mmr.data.expansion import Expansions
     from mmr.stages.explain import Explanation
     from mmr.workspace import Workspace
 
@@ -75,13 +76,19 @@ def explain_command(
     from mmr.workspace import Workspace
 
     opened = Workspace.open(workspace)
+    words = None
     if model is None:
-        model, content_hash = _released_model(opened, release, tracking_uri)
+        model, content_hash, words = _released_model(opened, release, tracking_uri)
     else:
         content_hash = training_record(model).get("dataset")
     data = _dataset(opened, dataset, content_hash)
     explanation = explain(
-        product_id=product_id, model=model, dataset=data.path, cache=opened.cache, query=query
+        product_id=product_id,
+        model=model,
+        dataset=data.path,
+        cache=opened.cache,
+        query=query,
+        words=words,
     )
     if as_json:
         typer.echo(json.dumps(explanation.as_json(), indent=2))
@@ -93,8 +100,10 @@ def explain_command(
 
 def _released_model(
     workspace: Workspace, name: str, tracking_uri: str | None
-) -> tuple[Path, str | None]:
-    from mmr.release.bundle import PRODUCT_ENCODER
+) -> tuple[Path, str | None, Expansions | None]:
+    from mmr.indexing import read_products, recorded_words
+    from mmr.indexing.manifest import PRODUCTS_FILE
+    from mmr.release.bundle import INDEX, PRODUCT_ENCODER
     from mmr.release.lookup import find_release
     from mmr.tracking.deferred import DeferredTracking
 
@@ -102,8 +111,9 @@ def _released_model(
         tracking_uri or workspace.tracking_uri, audit_file=workspace.audit_file
     )
     release = find_release(workspace.releases, name, resolve=registry.resolve)
-    release.verify(PRODUCT_ENCODER)
-    return release.model_dir, release.manifest.dataset_hash
+    release.verify(PRODUCT_ENCODER, INDEX)
+    words = recorded_words(read_products(release.index_dir / PRODUCTS_FILE))
+    return release.model_dir, release.manifest.dataset_hash, words
 
 
 def _dataset(workspace: Workspace, given: Path | None, content_hash: str | None) -> Dataset:
@@ -136,6 +146,9 @@ def _tables(explanation: Explanation) -> list[RenderableType]:
     for name, weight, without in _parts(explanation):
         weights.add_row(name, weight, without)
     parts: list[RenderableType] = [weights]
+    if explanation.expansion:
+        said = visible(" ".join(explanation.expansion))
+        parts.append(Text(f"Its text says as well what was asked for: {said}"))
     if explanation.weights is None:
         parts.append(
             Text(f"Fusion {explanation.fusion} has no weights: read what is left without each.")

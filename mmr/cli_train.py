@@ -170,8 +170,8 @@ def _show(report: StageReport) -> None:
     )
     if report.adoption is not None:
         found = report.adoption
-        verdict = "kept" if found.adopted else "left out: its start answers better"
+        verdict = "kept" if found.adopted else "left out"
         typer.echo(
-            f"A concatenation has {found.before:.4f} before the stage and {found.after:.4f} after "
-            f"it, so the stage is {verdict}."
+            f"NDCG@10 is {found.before:.4f} without the stage and {found.after:.4f} with it, so it "
+            f"is {verdict}."
         )

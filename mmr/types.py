@@ -1,5 +1,6 @@
 """Records and arrays that pass between the packages."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -45,6 +46,7 @@ class ProductEmbeddings:
         has_image: `(products,)`, whether the product has an image.
         weights: `(products, 3)`, shares of text, image and their joint expert in each vector; NaN
             where a product has neither text nor image. None where the fusion has no such shares.
+        words: Of document expansion, by product id; None where the model's texts have none.
     """
 
     product_ids: list[str]
@@ -52,6 +54,7 @@ class ProductEmbeddings:
     has_text: BoolArray
     has_image: BoolArray
     weights: Float32Array | None = None
+    words: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)

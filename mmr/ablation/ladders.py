@@ -21,6 +21,7 @@ TEXT_ONLY = Rung(
 )
 # rungs that are asked nothing about products without text need no head for these
 _NO_IMAGE_ONLY: dict[str, Any] = {"fusion.image_only_steps": 0}
+_UNPROVEN: dict[str, Any] = {"fusion.only_if_better": False}  # the fusion asked for is measured
 _CONCAT: dict[str, Any] = {**_NO_IMAGE_ONLY, "fusion.kind": FusionKind.CONCAT}
 # the losses of query with text and query with image are alignment: no part of a naive concatenation
 _NAIVE: dict[str, Any] = {**_CONCAT, "fusion.auxiliary_weight": 0.0}
@@ -71,7 +72,7 @@ def _fusion(settings: RunSettings) -> Sequence[Rung]:
             "text-of-aligned" if kind is FusionKind.TEXT_ONLY else kind.replace("_", "-"),
             f"fusion {kind}",
             f"`{kind}` trained from the same aligned towers",
-            overrides={**_NO_IMAGE_ONLY, "fusion.kind": kind},
+            overrides={**_NO_IMAGE_ONLY, **_UNPROVEN, "fusion.kind": kind},
             against=TEXT_ONLY.name if kind == base else base,
         )
         for kind in FusionKind
@@ -83,7 +84,9 @@ def _techniques(settings: RunSettings) -> Sequence[Rung]:
     preset = Rung("preset", "the preset", "as the preset has it", against="text-only")
     others = technique_rungs(settings, whole=preset.name, text=TEXT_ONLY.name)
     return [
-        replace(rung, overrides={**rung.overrides, **_NO_IMAGE_ONLY}) if rung.against else rung
+        replace(rung, overrides={**rung.overrides, **_NO_IMAGE_ONLY, **_UNPROVEN})
+        if rung.against
+        else rung
         for rung in (TEXT_ONLY, preset, *others)
     ]
 

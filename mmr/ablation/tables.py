@@ -143,7 +143,7 @@ def left_out_line(record: Mapping[str, Any]) -> str:
     named = ", ".join(
         f"`{stage}` ({seed_words(sorted(of))})" for stage, of in sorted(seeds.items())
     )
-    return f"Left out, because a concatenation answered better without it: {named}."
+    return f"Left out, because validation queries are answered better without it: {named}."
 
 
 def markdown_table(titles: Sequence[str], table: Sequence[Sequence[str]]) -> str:

@@ -155,6 +155,21 @@ TECHNIQUES: Sequence[Technique] = (
         steps=(Step.TEXT_ONLY,),
     ),
     Technique(
+        "expansion.text",
+        "text-only towers: titles are followed by words of the training queries (doc2query style)",
+        on={"model.text.expansion": True},
+        off={"model.text.expansion": False},
+        first=Step.TEXT_ONLY,
+        steps=(Step.TEXT_ONLY,),
+    ),
+    Technique(
+        "expansion",
+        "titles are followed by words of the training queries that a product answers best",
+        on={"model.text.expansion": True},
+        off={"model.text.expansion": False},
+        first=Step.TEXT_ONLY,
+    ),
+    Technique(
         "graded-weights",
         "text-only towers: lower grades weigh less than better ones (GCL style)",
         on={"loss.grade_weights": {1: 0.3, 2: 1.0}},

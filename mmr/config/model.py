@@ -46,6 +46,11 @@ class TextSettings(Settings):
         True,
         description="Beside the backbone, a learnt vector for each word piece that the shop uses.",
     )
+    expansion: bool = Field(
+        False,
+        description="Product titles are followed by the words of the training queries that the "
+        "product answers best (document expansion).",
+    )
     query_prefix: str = Field("", description="Put before each query (E5: `query: `).")
     product_prefix: str = Field("", description="Put before each product text.")
     max_query_tokens: PositiveInt = Field(32, description="Longer queries are cut.")

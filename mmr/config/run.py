@@ -80,14 +80,23 @@ class RunSettings(Settings):
     @property
     def _probe(self) -> FusionStage:
         """Stage C with the plainest fusion that learns, to tell good towers from better ones."""
-        plain = {"kind": FusionKind.CONCAT, "auxiliary_weight": 0.0, "image_only_steps": 0}
+        plain = {
+            "kind": FusionKind.CONCAT,
+            "only_if_better": False,
+            "auxiliary_weight": 0.0,
+            "image_only_steps": 0,
+        }
         return self.fusion.model_copy(update=plain)
 
     @property
     def fusion_stage(self) -> FusionStageSettings:
         """All that decides stage C."""
         return FusionStageSettings(
-            model=self.model, loss=self.loss, seed=self.seed, stage=self.fusion
+            model=self.model,
+            loss=self.loss,
+            seed=self.seed,
+            stage=self.fusion,
+            probe=self._probe if self.fusion.only_if_better else None,
         )
 
     @property

@@ -148,6 +148,11 @@ class FusionStage(Settings):
 
     kind: FusionKind = FusionKind.BILINEAR_EXPERTS
     loop: LoopSettings = LoopSettings(steps=2000)
+    only_if_better: bool = Field(
+        False,
+        description="Keep the fusion network only if it answers the validation queries at least as "
+        "well as a concatenation of the same towers, which takes its place otherwise.",
+    )
     batch: QueryBatchSettings = QueryBatchSettings(queries=256, positives=4, negatives=1024)
     auxiliary_weight: float = Field(0.25, ge=0, description="Weight of stage B's losses.")
     text_learning_rate: float = Field(
@@ -228,17 +233,18 @@ class StageSettings(Settings):
         return self
 
 
-class TowerStageSettings(StageSettings):
-    """What stages A and B share: both may have to prove that they help the fusion.
+class ProvenStageSettings(StageSettings):
+    """What stages A, B and C share: each may have to prove that it helps.
 
     Attributes:
-        probe: The concatenation that learns before and after the stage; None asks for no proof.
+        probe: The concatenation that learns before and after stages A and B, and that stage C is
+            held against; None asks for no proof.
     """
 
     probe: FusionStage | None = None
 
 
-class VisionStageSettings(TowerStageSettings):
+class VisionStageSettings(ProvenStageSettings):
     """All that decides stage A."""
 
     stage: VisionStage = VisionStage()
@@ -250,13 +256,13 @@ class TextOnlyStageSettings(StageSettings):
     stage: TextOnlyStage = TextOnlyStage()
 
 
-class AlignStageSettings(TowerStageSettings):
+class AlignStageSettings(ProvenStageSettings):
     """All that decides stage B."""
 
     stage: AlignStage = AlignStage()
 
 
-class FusionStageSettings(StageSettings):
+class FusionStageSettings(ProvenStageSettings):
     """All that decides stage C."""
 
     stage: FusionStage = FusionStage()

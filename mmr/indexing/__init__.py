@@ -3,10 +3,17 @@
 from mmr.indexing.builder import IndexReport, build_product_index
 from mmr.indexing.manifest import IndexManifest, read_manifest
 from mmr.indexing.product_index import ProductIndex, check_pair
-from mmr.indexing.vectors import CONTENT_COLUMN, WEIGHT_COLUMNS, read_products
+from mmr.indexing.vectors import (
+    CONTENT_COLUMN,
+    EXPANSION_COLUMN,
+    WEIGHT_COLUMNS,
+    read_products,
+    recorded_words,
+)
 
 __all__ = [
     "CONTENT_COLUMN",
+    "EXPANSION_COLUMN",
     "WEIGHT_COLUMNS",
     "IndexManifest",
     "IndexReport",
@@ -15,4 +22,5 @@ __all__ = [
     "check_pair",
     "read_manifest",
     "read_products",
+    "recorded_words",
 ]

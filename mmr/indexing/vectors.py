@@ -19,9 +19,11 @@ _LENGTH_TOLERANCE = 1e-3
 _PRODUCT_COLUMNS = ("product_id", "title", "has_text", "has_image")
 WEIGHT_COLUMNS = ("text_weight", "image_weight")
 CONTENT_COLUMN = "content"
+EXPANSION_COLUMN = "expansion"
 _LATER_COLUMNS = {  # null in files from before they were recorded
     **dict.fromkeys(WEIGHT_COLUMNS, pa.float32()),
     CONTENT_COLUMN: pa.binary(16),
+    EXPANSION_COLUMN: pa.string(),
 }
 
 
@@ -32,7 +34,9 @@ class CatalogueVectors:
     Attributes:
         vectors: `(products, dim)`, unit length.
         products: `product_id`, `title`, `has_text`, `has_image`, `text_weight`, `image_weight`,
-            `content` (a hash of what the vector is made of), in the order of the vectors.
+            `content` (a hash of what the vector is made of), `expansion` (words that follow the
+            title where the encoder reads it; null where it reads none), in the order of the
+            vectors.
     """
 
     vectors: Float32Array
@@ -88,7 +92,8 @@ def read_products(path: Path) -> pa.Table:
     """Reads the product rows of a vectors or index directory.
 
     The weights of text and image are null where the file has none (it is older than they are, or
-    the fusion cannot state them), and the hash of a product's content where the file is older.
+    the fusion cannot state them), so is the hash of a product's content where the file is older,
+    and its expansion where the encoder has no use for one.
 
     Raises:
         CorruptArtifactError: The file is missing, damaged, or lacks a column.
@@ -105,6 +110,17 @@ def read_products(path: Path) -> pa.Table:
         raise CorruptArtifactError(
             f"{path} cannot be read ({error}). Embed the catalogue and build the index again."
         ) from error
+
+
+def recorded_words(products: pa.Table) -> dict[str, tuple[str, ...]] | None:
+    """Words of document expansion by product id; None where the encoder reads none."""
+    recorded = products[EXPANSION_COLUMN]
+    if recorded.null_count == products.num_rows:
+        return None
+    return {
+        name: tuple(said.split())
+        for name, said in zip(products["product_id"].to_pylist(), recorded.to_pylist(), strict=True)
+    }
 
 
 def read_query_vectors(path: Path, *, dim: int) -> Float32Array:

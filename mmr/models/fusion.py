@@ -68,16 +68,14 @@ class Mean(Fusion):
 class Concat(Mean):
     """A linear map of both embeddings side by side, which starts as their mean.
 
-    A missing modality enters as a learnt vector that starts at zero, so that before training the
-    product keeps the embedding of what it has.
+    A product that lacks one keeps the embedding of the other, as with every fusion here.
 
-    Source: the naive concatenation rung of the "Beyond Text" outline; the start is our reading.
+    Source: the naive concatenation rung of the "Beyond Text" outline; the start, and what becomes
+    of a missing modality, are our reading.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.no_text = nn.Parameter(torch.zeros(dim))
-        self.no_image = nn.Parameter(torch.zeros(dim))
         self.mix = nn.Linear(2 * dim, dim, bias=False)
         nn.init.zeros_(self.mix.weight)
         with torch.no_grad():
@@ -93,9 +91,9 @@ class Concat(Mean):
         has_image: Tensor,
         tokens: ProductTokens | None = None,
     ) -> Tensor:
-        text = torch.where(has_text.unsqueeze(1), text, self.no_text)
-        image = torch.where(has_image.unsqueeze(1), image, self.no_image)
-        return F.normalize(self.mix(torch.cat([text, image], dim=-1)), dim=-1)
+        mixed = F.normalize(self.mix(torch.cat([text, image], dim=-1)), dim=-1)
+        mean = super().forward(text, image, has_text=has_text, has_image=has_image)
+        return torch.where((has_text & has_image).unsqueeze(1), mixed, mean)
 
 
 class ModalAdaptation(Fusion):

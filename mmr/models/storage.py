@@ -32,8 +32,11 @@ from mmr.models.text import save_text_shape, stored_text_encoder
 from mmr.models.vision import save_image_shape, stored_image_encoder
 from mmr.models.words import WordTable
 
-FORMAT_VERSION = 4  # 2: word vectors; 3: experts of each modality, image-only head; 4: axes
-_READABLE = (3, FORMAT_VERSION)
+# 2: word vectors; 3: experts of each modality, image-only head; 4: axes; 5: a concatenation keeps
+# the embedding of a product's only modality
+FORMAT_VERSION = 5
+_READABLE = (3, 4, FORMAT_VERSION)
+_OLDEST_CONCAT = 5
 _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")  # as safetensors tells of it
 
 
@@ -65,6 +68,16 @@ def save_retriever(retriever: Retriever, model: Path, *, training: dict[str, Any
         },
     )
     write_json(model / "training.json", training)
+
+
+def stored_settings(model: Path) -> ModelSettings:
+    """The settings that a stored retriever was built with.
+
+    Raises:
+        ArtifactError: `model` is no model directory, or one of another format.
+        CorruptArtifactError: Its file is damaged.
+    """
+    return _read_architecture(model / "encoder" / "architecture.json").settings
 
 
 def _save_tensors(tensors: dict[str, Tensor], file: Path) -> None:
@@ -147,10 +160,13 @@ def _read_architecture(file: Path) -> _Architecture:
         ) from error
     except ValueError as error:
         raise CorruptArtifactError(f"{file} is damaged ({error}). Train again.") from error
-    if stored.get("format_version") not in _READABLE:
+    version = stored.get("format_version")
+    is_concat = stored.get("fusion") == FusionKind.CONCAT
+    if version not in _READABLE or (is_concat and version < _OLDEST_CONCAT):
+        oldest = _OLDEST_CONCAT if is_concat else _READABLE[0]
         raise ArtifactError(
-            f"{file} has format {stored.get('format_version')}, but this mmr reads formats "
-            f"{_READABLE[0]} to {_READABLE[-1]}. Train again with this mmr, or use "
+            f"{file} has format {version}, but of fusion {stored.get('fusion')} this mmr reads "
+            f"formats {oldest} to {FORMAT_VERSION}. Train again with this mmr, or use "
             "the one that wrote it."
         )
     try:

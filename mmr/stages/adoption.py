@@ -1,4 +1,4 @@
-"""Stages A and B have to prove that they help: one that does not is left out."""
+"""Stages may have to prove that they help: one that does not is left out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from mmr.config.model import FusionKind
 from mmr.config.training import (
     AlignStageSettings,
     FusionStage,
@@ -16,8 +17,8 @@ from mmr.config.training import (
     VisionStageSettings,
 )
 from mmr.models.retriever import Retriever
+from mmr.stages.fusion_training import ONE_MODALITY, fusion_run, train_from
 from mmr.stages.stage_report import Adoption, StageReport
-from mmr.stages.train_fusion import fusion_run, train_from
 from mmr.stages.training_run import StageRun, hand_over
 from mmr.training.loop import FitResult
 
@@ -60,8 +61,8 @@ def complete_if_better(
     reused = after.ensure(partial(train, after, end))
     before.ensure(partial(train, before, start))
     found = Adoption(
-        before=_score(before, settings.probe, settings),
-        after=_score(after, settings.probe, settings),
+        before=_concatenation(before.kept, before, settings.probe),
+        after=_concatenation(after.kept, after, settings.probe),
     )
     record = after.record()
     record["adoptions"] |= {run.stage: asdict(found)}
@@ -71,16 +72,54 @@ def complete_if_better(
     return StageReport.of(record, seconds=time.monotonic() - begin, reused=reused)
 
 
+def complete_fusion_if_better(
+    run: StageRun, aligned: Path, settings: FusionStageSettings, out: Path
+) -> StageReport:
+    """Completes stage C, and takes a concatenation where the fusion network does not answer better.
+
+    Args:
+        run: The stage with its inputs.
+        aligned: The towers that it starts from.
+        settings: Its settings.
+        out: The model directory to write.
+
+    Source: ours; measured in docs/training.md.
+    """
+    if settings.probe is None or settings.stage.kind in (FusionKind.CONCAT, *ONE_MODALITY):
+        return run.complete(out, partial(train_from, aligned, run, settings))
+    begin = time.monotonic()
+    stage = settings.stage.model_copy(update={"only_if_better": False})
+    network = settings.model_copy(update={"probe": None, "stage": stage})
+    with_network = replace(run, settings=network)
+    reused = with_network.ensure(partial(train_from, aligned, with_network, network))
+    record = with_network.record()
+    found = Adoption(
+        before=_concatenation(aligned, run, settings.probe),
+        after=float(record["validation_ndcg_at_10"]),
+    )
+    kept = with_network
+    if not found.adopted:
+        plain = network.model_copy(
+            update={"stage": stage.model_copy(update={"kind": FusionKind.CONCAT})}
+        )
+        kept = replace(run, settings=plain)
+        kept.ensure(partial(train_from, aligned, kept, plain))
+        record = kept.record()
+    record["adoptions"] |= {run.stage: asdict(found)}
+    hand_over(kept.kept, out, record=record)
+    return StageReport.of(record, seconds=time.monotonic() - begin, reused=reused)
+
+
 def _untrained(settings: Towers) -> Towers:
     loop = settings.stage.loop.model_copy(update={"steps": 0})
     return settings.model_copy(update={"stage": settings.stage.model_copy(update={"loop": loop})})
 
 
-def _score(run: StageRun, probe: FusionStage, settings: Towers) -> float:
-    """NDCG@10 of the validation queries with a fusion that learns from a run's towers."""
-    stage = FusionStageSettings(
-        model=settings.model, loss=settings.loss, seed=settings.seed, stage=probe
+def _concatenation(towers: Path, run: StageRun, probe: FusionStage) -> float:
+    """NDCG@10 of the validation queries with a concatenation that learns from some towers."""
+    settings = FusionStageSettings(
+        model=run.settings.model, loss=run.settings.loss, seed=run.settings.seed, stage=probe
     )
-    fusion = fusion_run(run.dataset, run.kept, stage, cache=run.cache)
-    fusion.ensure(partial(train_from, run.kept, fusion, stage))
+    fusion = fusion_run(run.dataset, towers, settings, cache=run.cache)
+    fusion.ensure(partial(train_from, towers, fusion, settings))
     return float(fusion.record()["validation_ndcg_at_10"])

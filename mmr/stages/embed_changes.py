@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from mmr.atomic import new_directory
 from mmr.config.refresh import RefreshConfig
 from mmr.data.contents import product_contents
 from mmr.data.dataset import JUDGEMENT_COLUMNS, QUERY_COLUMNS, Dataset
+from mmr.data.expansion import Expansions, asked_words
 from mmr.data.locate import find_dataset
 from mmr.data.writer import new_dataset
 from mmr.errors import IndexMismatchError
-from mmr.indexing import CONTENT_COLUMN, ProductIndex
+from mmr.indexing import CONTENT_COLUMN, EXPANSION_COLUMN, ProductIndex, recorded_words
 from mmr.release.bundle import Release
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.catalogue_changes import (
@@ -30,7 +32,7 @@ from mmr.stages.catalogue_changes import (
     write_changes,
 )
 from mmr.stages.exam import exam_of
-from mmr.stages.vectors_directory import VectorBlock, product_rows, write_vectors
+from mmr.stages.vectors_directory import VectorBlock, expansion_column, product_rows, write_vectors
 from mmr.types import ProductEmbeddings
 from mmr.workspace import Workspace
 
@@ -49,9 +51,10 @@ def embed_changes(
 ) -> ChangeReport:
     """Embeds what the champion has not embedded yet, and takes over all its other vectors.
 
-    A product is known by the hash of its title, description and photograph. A release from before
-    these hashes were recorded is known by the dataset that it was built from; where that is gone,
-    everything is embedded.
+    A product is known by the hash of its title, description and photograph, and of the words of
+    document expansion where the champion reads them. A release from before these hashes were
+    recorded is known by the dataset that it was built from; where that is gone, everything is
+    embedded.
 
     Args:
         dataset: The whole catalogue as it is now, prepared as the champion's was.
@@ -66,13 +69,12 @@ def embed_changes(
         CorruptArtifactError: A file of the champion differs from its recorded hash.
         DataContractError: Too many of the champion's products are not in the dataset.
     """
-    data = Dataset(dataset)
     release = Release.open(champion, verify="hashes")
     index = _open_index(release)
-    contents = product_contents(data)
+    newer = _NewerCatalogue.open(Dataset(dataset), index)
     changes = compare_catalogues(
-        data.product_ids(),
-        contents.to_pylist(),
+        newer.rows["product_id"].to_pylist(),
+        newer.rows[CONTENT_COLUMN].to_pylist(),
         before_ids=index.product_ids,
         before_contents=_contents_before(release, index, workspace),
     )
@@ -84,13 +86,48 @@ def embed_changes(
     )
     with new_directory(out, replace=True) as scratch:
         if not changes.is_empty:
-            _write_merged(scratch, data, release, index, changes, contents, cache=workspace.cache)
+            _write_merged(scratch, newer, release, index, changes, cache=workspace.cache)
         report = write_changes(scratch, changes, before=len(index))
     with new_directory(model_out, replace=True) as scratch:
         shutil.copytree(
             release.model_dir, scratch, copy_function=shutil.copyfile, dirs_exist_ok=True
         )
     return report
+
+
+@dataclass(frozen=True)
+class _NewerCatalogue:
+    """The catalogue as it is now.
+
+    Attributes:
+        data: Its dataset.
+        words: Of document expansion, by product id; None for a champion that reads none.
+        rows: What the index tells of each product by the catalogue: its id, title, the hash of its
+            content, and its expansion.
+    """
+
+    data: Dataset
+    words: Expansions | None
+    rows: pa.Table
+
+    @classmethod
+    def open(cls, data: Dataset, index: ProductIndex) -> _NewerCatalogue:
+        """Opens it as the champion would read it."""
+        words = _words(data, index)
+        rows = data.product_table(["product_id", "title"])
+        rows = rows.append_column(CONTENT_COLUMN, product_contents(data, words))
+        expansion = expansion_column(rows["product_id"].to_pylist(), words)
+        return cls(data, words, rows.append_column(EXPANSION_COLUMN, expansion))
+
+
+def _words(data: Dataset, index: ProductIndex) -> Expansions | None:
+    """Words of document expansion, None for a champion that reads none.
+
+    A feed that brings products alone says nothing of what was asked: there each product keeps the
+    words that the champion has for it.
+    """
+    recorded = recorded_words(index.products)
+    return None if recorded is None else asked_words(data) or recorded
 
 
 def _open_index(release: Release) -> ProductIndex:
@@ -118,11 +155,10 @@ def _contents_before(
 
 def _write_merged(
     out: Path,
-    data: Dataset,
+    newer: _NewerCatalogue,
     release: Release,
     index: ProductIndex,
     changes: CatalogueChanges,
-    contents: pa.Array,
     *,
     cache: Path,
 ) -> None:
@@ -131,25 +167,24 @@ def _write_merged(
     parts = [index.products.take(pa.array(changes.reused_from))]
     blocks = _reused_blocks(index, changes)
     if len(changes.embedded):
-        rows, embedded = _embed_rows(data, release, changes, cache=cache)
+        rows, embedded = _embed_rows(newer, release, changes, cache=cache)
         parts.append(rows.select(parts[0].column_names))
         blocks = chain(blocks, [(changes.embedded, embedded.vectors)])
     order = np.argsort(np.concatenate([changes.reused, changes.embedded]))
     products = pa.concat_tables(parts).take(pa.array(order))
-    queries = exam_of(data, release).queries["query"].tolist()
+    queries = exam_of(newer.data, release).queries["query"].tolist()
     write_vectors(
         out,
         blocks,
-        products=_renamed(products, data, contents),
+        products=_renamed(products, newer.rows),
         queries=embed_queries(release.model_dir, queries, cache=cache),
         encoder_fingerprint=release.manifest.encoder_fingerprint,
-        dataset_hash=data.manifest.content_hash,
+        dataset_hash=newer.data.manifest.content_hash,
     )
 
 
-def _renamed(products: pa.Table, data: Dataset, contents: pa.Array) -> pa.Table:
+def _renamed(products: pa.Table, own: pa.Table) -> pa.Table:
     """Rows that came with the ids of a release, with those of the catalogue."""
-    own = data.product_table(["product_id", "title"]).append_column(CONTENT_COLUMN, contents)
     for name in own.column_names:
         products = products.set_column(products.column_names.index(name), name, own[name])
     return products
@@ -168,14 +203,14 @@ def _reused_blocks(index: ProductIndex, changes: CatalogueChanges) -> Iterator[V
 
 
 def _embed_rows(
-    data: Dataset, release: Release, changes: CatalogueChanges, *, cache: Path
+    newer: _NewerCatalogue, release: Release, changes: CatalogueChanges, *, cache: Path
 ) -> tuple[pa.Table, ProductEmbeddings]:
     """Embeds some products, as a dataset of their own."""
     from mmr.stages.embedding import embed_products  # loads torch
 
     with tempfile.TemporaryDirectory() as directory:
-        part = _part_of(data, changes, Path(directory) / "changed")
-        embedded = embed_products(release.model_dir, part, cache=cache)
+        part = _part_of(newer.data, changes, Path(directory) / "changed")
+        embedded = embed_products(release.model_dir, part, cache=cache, words=newer.words)
         return product_rows(part, embedded), embedded
 
 

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from mmr.atomic import new_directory
 from mmr.data.dataset import Dataset
+from mmr.data.expansion import Expansions
+from mmr.hashing import sha256_json
 from mmr.models.fusion_base import ProductTokens
 from mmr.models.retriever import Retriever
 from mmr.models.shares import modality_shares
-from mmr.models.storage import load_retriever
+from mmr.models.storage import load_retriever, stored_settings
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.features import image_features, product_features, query_features
 from mmr.stages.token_features import product_tokens
-from mmr.stages.training_data import open_catalogue
+from mmr.stages.training_data import open_catalogue, words_for
 from mmr.training.kept_tokens import KeptTokens
 from mmr.types import Float32Array, ProductEmbeddings
 
@@ -47,11 +49,23 @@ class ProductTower:
     tokens: KeptTokens | None
 
     @classmethod
-    def open(cls, model: Path, dataset: Dataset, *, cache: Path) -> ProductTower:
-        """Loads a model and its backbone features of a catalogue; computes those not kept."""
+    def open(
+        cls, model: Path, dataset: Dataset, *, cache: Path, words: Expansions | None = None
+    ) -> ProductTower:
+        """Loads a model and its backbone features of a catalogue; computes those not kept.
+
+        Args:
+            model: A model directory.
+            dataset: A prepared dataset.
+            cache: Directory of content-addressed results.
+            words: Of document expansion; None takes them from the dataset's training queries where
+                the model's texts hold any.
+        """
         retriever = load_retriever(model)
         vision = retriever.settings.vision if retriever.image_encoder is not None else None
-        catalogue = open_catalogue(dataset, vision=vision, cache=cache)
+        if words is None:
+            words = words_for(retriever.settings.text, dataset)
+        catalogue = open_catalogue(dataset, vision=vision, cache=cache, words=words)
         return cls(
             retriever,
             product_features(retriever, catalogue.texts, cache=cache),
@@ -124,20 +138,27 @@ class ProductTower:
         return self.tokens.of(rows.numpy()) if self.tokens else None
 
 
-def embed_products(model: Path, dataset: Dataset, *, cache: Path) -> ProductEmbeddings:
+def embed_products(
+    model: Path, dataset: Dataset, *, cache: Path, words: Expansions | None = None
+) -> ProductEmbeddings:
     """Embeds all products with a model's product tower, or reads what is kept of before.
 
     Args:
         model: A model directory.
         dataset: A prepared dataset.
         cache: Directory of content-addressed results.
+        words: Of document expansion; None takes them from the dataset's training queries where the
+            model's texts hold any.
     """
-    entry = (
-        cache / _FORMAT / f"{encoder_fingerprint(model)[:24]}-{dataset.manifest.content_hash[:24]}"
-    )
+    key = [encoder_fingerprint(model), dataset.manifest.content_hash]
+    if words is None:
+        words = words_for(stored_settings(model).text, dataset)  # the dataset's hash covers them
+    else:
+        key.append(sha256_json({name: list(said) for name, said in words.items()}))
+    entry = cache / _FORMAT / "-".join(part[:24] for part in key)
     if not entry.is_dir():
         with new_directory(entry) as scratch:
-            _embed(ProductTower.open(model, dataset, cache=cache), scratch)
+            _embed(ProductTower.open(model, dataset, cache=cache, words=words), scratch)
     weights = entry / "weights.npy"
     return ProductEmbeddings(
         product_ids=dataset.product_ids(),
@@ -145,6 +166,7 @@ def embed_products(model: Path, dataset: Dataset, *, cache: Path) -> ProductEmbe
         has_text=np.load(entry / "has_text.npy"),
         has_image=np.load(entry / "has_image.npy"),
         weights=np.load(weights) if weights.is_file() else None,
+        words=words,
     )
 
 

@@ -13,10 +13,13 @@ import torch
 
 from mmr.config.model import FusionKind
 from mmr.data.dataset import Dataset
+from mmr.data.expansion import Expansions, lacking_words
 from mmr.errors import ArtifactError, DataContractError
 from mmr.models.retriever import Retriever
+from mmr.models.storage import stored_settings
 from mmr.stages.embedding import ProductTower
 from mmr.stages.features import query_features
+from mmr.stages.training_data import words_for
 from mmr.types import Float32Array
 
 _CLOSEST = 3
@@ -57,6 +60,7 @@ class Explanation:
         title: Its title, maybe empty.
         fusion: Kind of the model's fusion.
         has_text, has_image: What the product has.
+        expansion: Words of training queries that follow its title in the text that is embedded.
         weights: Of its vector; None where the fusion has none (`concat`, `cross_attention`).
         without_image: Cosine between its vector and the one that the tower makes without its
             image: 1 where the image changes nothing. None without text or without image.
@@ -70,6 +74,7 @@ class Explanation:
     fusion: str
     has_text: bool
     has_image: bool
+    expansion: tuple[str, ...]
     weights: ModalityWeights | None
     without_image: float | None
     without_text: float | None
@@ -82,7 +87,13 @@ class Explanation:
 
 
 def explain(
-    *, product_id: str, model: Path, dataset: Path, cache: Path, query: str | None = None
+    *,
+    product_id: str,
+    model: Path,
+    dataset: Path,
+    cache: Path,
+    query: str | None = None,
+    words: Expansions | None = None,
 ) -> Explanation:
     """Says how much text and image weigh in a product, and in its score for a query.
 
@@ -95,6 +106,8 @@ def explain(
         dataset: The dataset that holds the product.
         cache: Directory of content-addressed results, where a run left the backbones' features.
         query: Scores and ranks the product for it.
+        words: Of document expansion, as a release has them; None takes them from the dataset where
+            the model's texts hold any.
 
     Raises:
         DataContractError: The dataset has no such product; the closest ids are named.
@@ -104,7 +117,9 @@ def explain(
     table = data.product_table(["product_id", "title"])
     product_ids = table["product_id"].to_pylist()
     row = _row_of(product_id, product_ids, data)
-    tower = ProductTower.open(model, data, cache=cache)
+    if words is None:
+        words = words_for(stored_settings(model).text, data)
+    tower = ProductTower.open(model, data, cache=cache, words=words)
     _check_reads_both(tower, model)
     has_text, has_image = bool(tower.has_text[row]), bool(tower.has_image[row])
     weights = tower.weights([row])
@@ -118,6 +133,9 @@ def explain(
         fusion=tower.retriever.kind.value,
         has_text=has_text,
         has_image=has_image,
+        expansion=lacking_words(
+            (words or {}).get(product_id, ()), table["title"][row].as_py() or ""
+        ),
         weights=None if weights is None else _weights(weights[0]),
         without_image=_cosine_without(tower, row, image=False) if both else None,
         without_text=_cosine_without(tower, row, text=False) if both else None,

@@ -208,8 +208,7 @@ def stages_left_out(model: Path) -> list[str]:
         for stage, figures in training_record(model).get("adoptions", {}).items()
     }
     return [
-        f"{stage} (NDCG@10 of a concatenation: {proof.before:.4f} before it, {proof.after:.4f} "
-        "after it)"
+        f"{stage} (NDCG@10 {proof.before:.4f} without it, {proof.after:.4f} with it)"
         for stage, proof in found.items()
         if not proof.adopted
     ]

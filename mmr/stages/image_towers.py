@@ -20,7 +20,9 @@ from mmr.stages.training_data import (
     ValidationScorer,
     open_catalogue,
     open_judged,
+    shown_texts,
     validation_scorer,
+    words_for,
 )
 from mmr.training.data import Catalogue
 from mmr.training.query_objective import TrainingInputs
@@ -69,7 +71,9 @@ class ImageStageData:
             cache: Content-addressed results.
             settings: Of a stage that learns from queries; None for stage A.
         """
-        catalogue = open_catalogue(dataset, vision=retriever.settings.vision, cache=cache)
+        texts, words = retriever.settings.text, words_for(retriever.settings.text, dataset)
+        vision = retriever.settings.vision
+        catalogue = open_catalogue(dataset, vision=vision, cache=cache, words=words)
         judged = open_judged(dataset, "train")
         scorer = validation_scorer(dataset, max_products=VALIDATION_PRODUCTS)
         products = product_features(retriever, catalogue.texts, cache=cache)
@@ -77,9 +81,10 @@ class ImageStageData:
             text = KeptText(query_features(retriever, judged.queries, cache=cache), products)
             inputs = TrainingInputs(catalogue, judged, text)
         else:
-            text = kept_text(retriever, judged, products, settings=settings, cache=cache)
+            shown = shown_texts(texts, dataset, catalogue, judged, seed=settings.seed)
+            text = kept_text(retriever, judged, shown, settings=settings, cache=cache)
             inputs = with_techniques(
-                TrainingInputs(catalogue, judged, text),
+                TrainingInputs(catalogue, judged, text, halves=shown.halves),
                 retriever,
                 dataset,
                 settings=settings,

@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Adoption:
-    """What a fusion makes of the towers before and after a stage that had to prove itself.
+    """What was found of a stage that had to prove itself.
 
     Attributes:
         before: NDCG@10 of the validation queries with a concatenation that learnt from the towers
-            before the stage.
-        after: The same after it.
+            before stage A or B, or from those that stage C starts from.
+        after: The same after stage A or B; with the network of stage C.
     """
 
     before: float
@@ -22,7 +22,7 @@ class Adoption:
 
     @property
     def adopted(self) -> bool:
-        """Whether the stage's towers are kept."""
+        """Whether what the stage made is kept."""
         return self.after >= self.before
 
 
@@ -39,7 +39,7 @@ class StageReport:
             whose data path keeps up.
         seconds: Time of this call; near 0 when the result was kept from before.
         reused: Whether it was.
-        adoption: Whether the stage's towers are kept; None where it had to prove nothing.
+        adoption: Whether what the stage made is kept; None where it had to prove nothing.
     """
 
     stage: str

@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch import Tensor
 
 from mmr.config.techniques import DistillationSettings
 from mmr.config.training import QueryStageSettings
@@ -28,6 +27,7 @@ from mmr.training.processes import is_main, wait_for_all
 from mmr.training.query_objective import TrainingInputs
 from mmr.training.query_text import wordings
 from mmr.training.scorers import EmbeddingScorer, Scorer, TableScorer
+from mmr.training.shown_texts import ShownTexts
 from mmr.training.text_source import KeptText
 
 _BLOCK = 8_192
@@ -71,18 +71,32 @@ def with_techniques(
 def kept_text(
     retriever: Retriever,
     judged: JudgedQueries,
-    products: Tensor,
+    shown: ShownTexts,
     *,
     settings: QueryStageSettings,
     cache: Path,
 ) -> KeptText:
-    """Text features by a frozen backbone, those of other wordings of the queries among them."""
+    """Text features by a frozen backbone, those of other wordings of the queries among them.
+
+    Args:
+        retriever: Its text backbone encodes.
+        judged: Training queries.
+        shown: Product texts as these queries may see them.
+        settings: Of the stage.
+        cache: Content-addressed results; the catalogue's own texts are one of them.
+    """
     reworded = settings.stage.techniques.query_text
     others = wordings(judged.queries, settings=reworded, seed=settings.seed)
+    own, standing_in = shown.texts[: shown.products], shown.texts[shown.products :]
+    products = product_features(retriever, own, cache=cache)
+    if standing_in:
+        further = product_features(retriever, standing_in, cache=cache)
+        products = torch.cat([products, further])
     return KeptText(
         query_features(retriever, judged.queries, cache=cache),
         products,
         [query_features(retriever, texts, cache=cache) for texts in others],
+        places=shown.places,
     )
 
 

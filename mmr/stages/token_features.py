@@ -36,6 +36,9 @@ _LARGEST = float(np.finfo(np.float16).max)
 def product_tokens(retriever: Retriever, catalogue: Catalogue, *, cache: Path) -> KeptTokens | None:
     """Token states of all products, or None for a fusion that reads none.
 
+    Those of the text are of what the shop wrote; the words of document expansion reach a fusion by
+    the text embedding alone.
+
     Args:
         retriever: Its backbones are frozen from here on.
         catalogue: Opened with photographs.
@@ -48,7 +51,7 @@ def product_tokens(retriever: Retriever, catalogue: Catalogue, *, cache: Path) -
     sizes = retriever.settings.cross_attention
     text, lengths = _text_tokens(
         retriever.text_encoder,
-        [retriever.settings.text.product_prefix + text for text in catalogue.texts],
+        [retriever.settings.text.product_prefix + text for text in catalogue.own_texts],
         count=sizes.text_tokens,
         cache=cache,
     )

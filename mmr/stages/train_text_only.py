@@ -17,7 +17,9 @@ from mmr.stages.training_data import (
     ValidationScorer,
     open_catalogue,
     open_judged,
+    shown_texts,
     validation_scorer,
+    words_for,
 )
 from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.data import Catalogue, JudgedQueries
@@ -26,6 +28,7 @@ from mmr.training.objectives import TextOnlyObjective
 from mmr.training.processes import accelerator
 from mmr.training.query_objective import TrainingInputs
 from mmr.training.query_text import wordings
+from mmr.training.shown_texts import ShownTexts
 from mmr.training.text_source import LearningText, TextSource
 
 
@@ -52,14 +55,16 @@ def _train(
     torch.manual_seed(settings.seed)
     loop = settings.stage.loop
     retriever = new_text_retriever(settings.model).to(accelerator().device)
-    catalogue = open_catalogue(dataset, vision=None, cache=run.cache)
+    words = words_for(settings.model.text, dataset)
+    catalogue = open_catalogue(dataset, vision=None, cache=run.cache, words=words)
     judged = open_judged(dataset, "train")
     scorer = validation_scorer(dataset)
     if settings.model.text.words:
         retriever.with_words([*catalogue.texts, *judged.queries])
-    text = _text_source(retriever, catalogue, judged, settings, cache=run.cache)
+    shown = shown_texts(settings.model.text, dataset, catalogue, judged, seed=settings.seed)
+    text = _text_source(retriever, shown, judged, settings, cache=run.cache)
     inputs = with_techniques(
-        TrainingInputs(catalogue, judged, text),
+        TrainingInputs(catalogue, judged, text, halves=shown.halves),
         retriever,
         dataset,
         settings=settings,
@@ -99,7 +104,7 @@ def _validate(
 
 def _text_source(
     retriever: Retriever,
-    catalogue: Catalogue,
+    shown: ShownTexts,
     judged: JudgedQueries,
     settings: TextOnlyStageSettings,
     *,
@@ -107,14 +112,13 @@ def _text_source(
 ) -> TextSource:
     """Kept features of a frozen backbone, or a backbone that learns."""
     if not settings.stage.loop.backbone_learning_rate:
-        products = product_features(retriever, catalogue.texts, cache=cache)
-        return kept_text(retriever, judged, products, settings=settings, cache=cache)
+        return kept_text(retriever, judged, shown, settings=settings, cache=cache)
     reworded = settings.stage.techniques.query_text
     return LearningText(
         retriever.text_encoder,
         query_encoder=retriever.query_encoder,
         queries=judged.queries,
-        products=catalogue.texts,
+        products=shown,
         settings=settings.model.text,
         wordings=wordings(judged.queries, settings=reworded, seed=settings.seed),
     )

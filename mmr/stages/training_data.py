@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from mmr.config.model import VisionSettings
+from mmr.config.model import TextSettings, VisionSettings
 from mmr.data.dataset import Dataset, Split
+from mmr.data.expansion import Expansions, asked_words, expanded_title
 from mmr.data.framing import Framing
 from mmr.data.pixels import decoded_pixels
 from mmr.data.text import normalise_query
@@ -20,29 +21,49 @@ from mmr.evaluation.metrics import DEPTH, query_metrics
 from mmr.evaluation.ranking import exact_search
 from mmr.models.text import product_text
 from mmr.training.data import Catalogue, JudgedQueries
+from mmr.training.shown_texts import ShownTexts, query_halves
 from mmr.types import Float32Array, Int64Array, Photographs
 
 
-def product_texts(dataset: Dataset) -> list[str]:
-    """Product texts in catalogue order; empty where a product has none."""
-    table = dataset.product_table(["title", "description"])
+def product_texts(dataset: Dataset, words: Expansions | None = None) -> list[str]:
+    """Product texts in catalogue order; empty where a product has none.
+
+    Args:
+        dataset: A prepared dataset.
+        words: Of document expansion; they follow the titles.
+    """
+    table = dataset.product_table(["product_id", "title", "description"])
+    words = words or {}
     return [
-        product_text(title, description)
-        for title, description in zip(
-            table["title"].to_pylist(), table["description"].to_pylist(), strict=True
+        product_text(expanded_title(title or "", words.get(product_id, ())), description)
+        for product_id, title, description in zip(
+            *(table[name].to_pylist() for name in table.column_names), strict=True
         )
     ]
 
 
-def open_catalogue(dataset: Dataset, *, vision: VisionSettings | None, cache: Path) -> Catalogue:
-    """Opens all products for training.
+def words_for(settings: TextSettings, dataset: Dataset) -> Expansions | None:
+    """The words of document expansion where a model's texts hold them, else None."""
+    return asked_words(dataset) if settings.expansion else None
+
+
+def open_catalogue(
+    dataset: Dataset,
+    *,
+    vision: VisionSettings | None,
+    cache: Path,
+    words: Expansions | None = None,
+) -> Catalogue:
+    """Opens all products for training or embedding.
 
     Args:
         dataset: A prepared dataset.
         vision: Size of the photographs; None leaves them out.
         cache: Decoded photographs are kept there.
+        words: Of document expansion.
     """
-    texts = product_texts(dataset)
+    own_texts = product_texts(dataset)
+    texts = product_texts(dataset, words) if words else own_texts
     pixels: Photographs | None = None
     has_image = np.zeros(len(texts), dtype=np.bool_)
     if vision is not None:
@@ -56,6 +77,7 @@ def open_catalogue(dataset: Dataset, *, vision: VisionSettings | None, cache: Pa
     _, groups = np.unique(np.asarray(texts, dtype=object), return_inverse=True)
     return Catalogue(
         texts=texts,
+        own_texts=own_texts,
         has_text=np.asarray([bool(text) for text in texts]),
         has_image=has_image,
         pixels=pixels,
@@ -98,6 +120,34 @@ def open_judged(dataset: Dataset, split: Split) -> JudgedQueries:
         same_query=same_query.astype(np.int64),
         grades=grades,
     )
+
+
+def shown_texts(
+    settings: TextSettings,
+    dataset: Dataset,
+    catalogue: Catalogue,
+    judged: JudgedQueries,
+    *,
+    seed: int,
+) -> ShownTexts:
+    """Product texts as training queries may see them.
+
+    Args:
+        settings: Say whether product texts hold words of queries.
+        dataset: Where catalogue and queries came from.
+        catalogue: All products.
+        judged: Training queries.
+        seed: Of the whole run.
+    """
+    halves = query_halves(judged, seed=seed) if settings.expansion else None
+    if halves is None:
+        return ShownTexts(catalogue.texts)
+    queries = np.asarray(judged.query_ids, dtype=object)
+    shown = [
+        product_texts(dataset, asked_words(dataset, without=set(queries[halves == half])))
+        for half in (0, 1)
+    ]
+    return ShownTexts.parted(catalogue.texts, halves, shown)
 
 
 @dataclass(frozen=True)

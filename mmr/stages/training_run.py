@@ -18,6 +18,7 @@ import mmr.models
 import mmr.training
 from mmr.atomic import new_directory, write_json
 from mmr.config.training import LoopSettings, StageSettings
+from mmr.data import expansion
 from mmr.data.dataset import Dataset
 from mmr.hashing import files_below, sha256_file, sha256_json
 from mmr.models.retriever import Retriever
@@ -217,4 +218,5 @@ def _code_hash() -> str:
             for file in files_below(Path(str(package.__file__)).parent)
             if file.suffix == ".py"
         ]
+        + [sha256_file(Path(str(expansion.__file__)))]
     )

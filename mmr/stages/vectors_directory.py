@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from mmr.atomic import write_json
 from mmr.data.contents import product_contents
 from mmr.data.dataset import Dataset
-from mmr.indexing import CONTENT_COLUMN, WEIGHT_COLUMNS
+from mmr.data.expansion import Expansions
+from mmr.indexing import CONTENT_COLUMN, EXPANSION_COLUMN, WEIGHT_COLUMNS
 from mmr.types import Float32Array, Int64Array, ProductEmbeddings
 
 FORMAT_VERSION = 1
@@ -68,11 +69,19 @@ def product_rows(dataset: Dataset, embedded: ProductEmbeddings) -> pa.Table:
         "has_text": pa.array(embedded.has_text),
         "has_image": pa.array(embedded.has_image),
         **_weight_columns(embedded),
-        CONTENT_COLUMN: product_contents(dataset),
+        CONTENT_COLUMN: product_contents(dataset, embedded.words),
+        EXPANSION_COLUMN: expansion_column(embedded.product_ids, embedded.words),
     }
     for name, values in columns.items():
         products = products.append_column(name, values)
     return products
+
+
+def expansion_column(product_ids: Sequence[str], words: Expansions | None) -> pa.Array:
+    """Words that follow each product's title, one space apart; null where the model reads none."""
+    if words is None:
+        return pa.nulls(len(product_ids), pa.string())
+    return pa.array([" ".join(words.get(name, ())) for name in product_ids], type=pa.string())
 
 
 def _weight_columns(embedded: ProductEmbeddings) -> dict[str, pa.Array]:

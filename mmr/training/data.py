@@ -19,7 +19,8 @@ class Catalogue:
     """All products, row by row.
 
     Attributes:
-        texts: `(products,)`, product texts; empty where there is none.
+        texts: `(products,)`, product texts as the towers read them; empty where there is none.
+        own_texts: `(products,)`, the same without document expansion.
         has_text, has_image: `(products,)`.
         pixels: Read by row, `(rows, height, width, 3)`; None for text-only training.
         pixels_key: Identity of the photographs at this size.
@@ -27,6 +28,7 @@ class Catalogue:
     """
 
     texts: list[str]
+    own_texts: list[str]
     has_text: BoolArray
     has_image: BoolArray
     pixels: Photographs | None
@@ -64,10 +66,12 @@ class QueryBatch:
     Attributes:
         queries: `(queries,)` rows of the query list.
         products: `(products,)` rows of the catalogue, each once.
+        half: Of the queries, where they are parted in halves.
     """
 
     queries: Int64Array
     products: Int64Array
+    half: int | None = None
 
 
 class QueryBatches:
@@ -82,6 +86,7 @@ class QueryBatches:
         seed: Of the whole run.
         further: Each draws further products for the queries of a step.
         categories: `(queries,)`, for sub-batches of one category.
+        halves: `(queries,)`, 0 or 1: batches are of one half, in turn; None mixes all queries.
     """
 
     def __init__(
@@ -93,26 +98,33 @@ class QueryBatches:
         seed: int,
         further: Sequence[Callable[[Int64Array, int], Int64Array]] = (),
         categories: Int64Array | None = None,
+        halves: Int64Array | None = None,
     ) -> None:
         self._judged, self._products, self._settings = judged, products, settings
         self._seed, self._further, self._categories = seed, further, categories
+        self._pools: list[Int64Array] = [np.arange(len(judged), dtype=np.int64)]
+        if halves is not None:
+            self._pools = [np.flatnonzero(halves == half) for half in (0, 1)]
 
     def __call__(self, step: int) -> QueryBatch:
         settings = self._settings
         random = random_stream(self._seed, Stream.BATCH, step)
-        queries = self._queries(step)
+        turn, half = divmod(step, len(self._pools))
+        queries = self._queries(self._pools[half], turn)
         drawn = [self._positives(query, random) for query in queries]
         negatives = random.integers(0, self._products, settings.negatives)
         more = [draw(queries, step) for draw in self._further]
-        return QueryBatch(queries, np.unique(np.concatenate([*drawn, negatives, *more])))
+        products = np.unique(np.concatenate([*drawn, negatives, *more]))
+        return QueryBatch(queries, products, half if len(self._pools) > 1 else None)
 
-    def _queries(self, step: int) -> Int64Array:
+    def _queries(self, pool: Int64Array, turn: int) -> Int64Array:
+        """Those of the pool's batch number `turn`."""
         size, group = self._settings.queries, self._settings.category_queries
         if not group or self._categories is None:
-            return _epoch_slice(len(self._judged), size, step=step, seed=self._seed)
-        epoch, place = _epoch_place(len(self._judged), size, step=step)
+            return pool[_epoch_slice(len(pool), size, step=turn, seed=self._seed)]
+        epoch, place = _epoch_place(len(pool), size, step=turn)
         random = random_stream(self._seed, Stream.ORDER, epoch)
-        return grouped_order(self._categories, size=group, random=random)[place]
+        return pool[grouped_order(self._categories[pool], size=group, random=random)[place]]
 
     def _positives(self, query: int, random: np.random.Generator) -> Int64Array:
         grades = self._judged.grades

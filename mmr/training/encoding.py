@@ -14,9 +14,18 @@ from mmr.training.text_source import TextSource
 from mmr.types import Int64Array
 
 
-def text_embeddings(retriever: Retriever, text: TextSource, rows: Int64Array) -> Tensor:
-    """Text embeddings of some products, `(rows, dim)`; each process encodes its part."""
-    own: Tensor = retriever.text_head(text.products(own_part(rows)))
+def text_embeddings(
+    retriever: Retriever, text: TextSource, rows: Int64Array, *, half: int | None = None
+) -> Tensor:
+    """Text embeddings of some products, `(rows, dim)`; each process encodes its part.
+
+    Args:
+        retriever: Its text head is used.
+        text: Features.
+        rows: Of the catalogue.
+        half: Of the queries that see them, see `TextSource`.
+    """
+    own: Tensor = retriever.text_head(text.products(own_part(rows), half=half))
     return gathered(own, rows=len(rows))
 
 

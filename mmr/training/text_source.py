@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmr.config.model import TextSettings
 from mmr.models.text import TextEncoder
+from mmr.training.shown_texts import ShownTexts
 from mmr.types import Int64Array
 
 
@@ -25,8 +26,14 @@ class TextSource(Protocol):
             wordings: `(rows,)`, 0 for a query's own, from 1 for another; None for all their own.
         """
 
-    def products(self, rows: Int64Array) -> Tensor:
-        """Features of some product texts, `(rows, hidden)`."""
+    def products(self, rows: Int64Array, *, half: int | None = None) -> Tensor:
+        """Features of some product texts, `(rows, hidden)`.
+
+        Args:
+            rows: `(rows,)`.
+            half: Of the queries that see them (`mmr.training.shown_texts`); None for the
+                catalogue's own.
+        """
 
 
 class KeptText:
@@ -34,12 +41,20 @@ class KeptText:
 
     Args:
         queries: `(queries, hidden)`.
-        products: `(products, hidden)`.
+        products: `(texts, hidden)`, of the catalogue's texts and of those that stand in for them.
         wordings: Features of other wordings of the queries, each `(queries, hidden)`.
+        places: `(2, products)`, see `ShownTexts`.
     """
 
-    def __init__(self, queries: Tensor, products: Tensor, wordings: Sequence[Tensor] = ()) -> None:
-        self._count, self._products = len(queries), products
+    def __init__(
+        self,
+        queries: Tensor,
+        products: Tensor,
+        wordings: Sequence[Tensor] = (),
+        *,
+        places: Int64Array | None = None,
+    ) -> None:
+        self._count, self._products, self._places = len(queries), products, places
         self._queries = torch.cat([queries, *wordings]) if wordings else queries
 
     def queries(self, rows: Int64Array, wordings: Int64Array | None = None) -> Tensor:
@@ -47,9 +62,10 @@ class KeptText:
         places = rows if wordings is None else rows + wordings * self._count
         return self._queries[torch.from_numpy(places).to(self._queries.device)]
 
-    def products(self, rows: Int64Array) -> Tensor:
+    def products(self, rows: Int64Array, *, half: int | None = None) -> Tensor:
         """See `TextSource`."""
-        return self._products[torch.from_numpy(rows).to(self._products.device)]
+        places = _shown(rows, self._places, half)
+        return self._products[torch.from_numpy(places).to(self._products.device)]
 
 
 class LearningText:
@@ -58,7 +74,8 @@ class LearningText:
     Args:
         encoder: The backbone that reads products.
         query_encoder: The backbone that reads queries, the same or one of their own.
-        queries, products: Texts, tokenised once here.
+        queries: Texts, tokenised once here.
+        products: Those of the catalogue, and those that stand in for them.
         settings: Prefixes and lengths.
         wordings: Other wordings of the queries, each a list of all.
     """
@@ -69,15 +86,16 @@ class LearningText:
         *,
         query_encoder: TextEncoder,
         queries: Sequence[str],
-        products: Sequence[str],
+        products: ShownTexts,
         settings: TextSettings,
         wordings: Sequence[Sequence[str]] = (),
     ) -> None:
         self._encoder, self._query_encoder = encoder, query_encoder
         self._count = len(queries)
         asked = [settings.query_prefix + query for texts in (queries, *wordings) for query in texts]
-        told = [settings.product_prefix + product for product in products]
+        told = [settings.product_prefix + product for product in products.texts]
         self._query_tokens = _tokens(query_encoder, asked, settings.max_query_tokens)
+        self._places = products.places
         self._product_tokens = _tokens(encoder, told, settings.max_product_tokens)
         self._pad = int(encoder.tokenizer.pad_token_id or 0)
 
@@ -86,9 +104,10 @@ class LearningText:
         places = rows if wordings is None else rows + wordings * self._count
         return self._encode(self._query_encoder, [self._query_tokens[place] for place in places])
 
-    def products(self, rows: Int64Array) -> Tensor:
+    def products(self, rows: Int64Array, *, half: int | None = None) -> Tensor:
         """See `TextSource`."""
-        return self._encode(self._encoder, [self._product_tokens[row] for row in rows])
+        places = _shown(rows, self._places, half)
+        return self._encode(self._encoder, [self._product_tokens[place] for place in places])
 
     def _encode(self, encoder: TextEncoder, tokens: Sequence[Int64Array]) -> Tensor:
         longest = max(len(row) for row in tokens)
@@ -102,6 +121,11 @@ class LearningText:
             torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)
         )
         return features
+
+
+def _shown(rows: Int64Array, places: Int64Array | None, half: int | None) -> Int64Array:
+    """Where the texts of some products stand for the queries of a half."""
+    return rows if places is None or half is None else places[half][rows]
 
 
 def _tokens(encoder: TextEncoder, texts: Sequence[str], limit: int) -> list[Int64Array]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import ortho_group
 
 from mmr.config.model import FusionKind
+from mmr.errors import ArtifactError
 from mmr.models.axes import principal_axes
 from mmr.models.export import export_query_encoder
 from mmr.models.retriever import Retriever
@@ -96,6 +97,17 @@ def test_a_model_of_before_the_axes_is_still_read(
     file.write_text(json.dumps({**architecture, "format_version": 3}))
 
     assert load_retriever(tmp_path).axes is None
+
+
+def test_a_concatenation_of_before_is_refused_as_it_embedded_lone_texts_otherwise(
+    untrained_model: Callable[[FusionKind], Path], tmp_path: Path
+) -> None:
+    save_retriever(load_retriever(untrained_model(FusionKind.CONCAT)), tmp_path, training={})
+    file = tmp_path / "encoder" / "architecture.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "format_version": 4}))
+
+    with pytest.raises(ArtifactError, match=r"format 4, but of fusion concat .* formats 5 to 5"):
+        load_retriever(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -107,7 +107,7 @@ def test_stages_that_were_left_out_are_on_record_and_on_the_pages(
 
     run(tmp_path, dataset)
 
-    told = "finetune_vision (NDCG@10 of a concatenation: 0.7500 before it, 0.5000 after it)"
+    told = "finetune_vision (NDCG@10 0.7500 without it, 0.5000 with it)"
     assert record(tmp_path)["stages_left_out"] == [told]
     for name in ("gate.md", "report.html"):
         page = (tmp_path / "gate" / name).read_text()

@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -18,6 +20,7 @@ from mmr.errors import ArtifactError, CorruptArtifactError, DataContractError, M
 from mmr.release.bundle import copy_into_release
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.embedding import ProductTower, embed_products, embed_queries
+from mmr.stages.vectors_directory import product_rows
 from mmr.workspace import Workspace
 from tests.sealing import seal_release
 
@@ -206,6 +209,13 @@ def test_the_command_explains_a_release_with_its_own_dataset(
     (steps / "dataset").symlink_to(tiny_dataset)
     release = workspace.releases / "draft"
     copy_into_release(experts, release / "product_encoder")
+    wanted = product(tiny_dataset, image=True)
+    (release / "index").mkdir()
+    embedded = embed_products(experts, Dataset(tiny_dataset), cache=tmp_path)
+    told = replace(embedded, words={wanted: ("teal", "corduroy")})
+    pq.write_table(
+        product_rows(Dataset(tiny_dataset), told), release / "index" / "products.parquet"
+    )
     manifest = seal_release(
         release,
         fingerprint=encoder_fingerprint(experts),
@@ -213,12 +223,12 @@ def test_the_command_explains_a_release_with_its_own_dataset(
         dataset_hash=Dataset(tiny_dataset).manifest.content_hash,
     )
     release.rename(workspace.releases / manifest.release_id)
-    wanted = product(tiny_dataset, image=True)
 
     named = (wanted, "--release", manifest.release_id[:8])
     output = run(*named, "--workspace", str(workspace.path), "--json")
 
     assert json.loads(output)["fusion"] == "bilinear_experts"
+    assert json.loads(output)["expansion"] == ["teal", "corduroy"]  # as the release was built
 
     released = workspace.releases / manifest.release_id / "product_encoder" / "training.json"
     released.chmod(0o644)

@@ -85,6 +85,7 @@ def test_both_text_encoders_learn_by_themselves(tiny_dataset: Path, settings: Ru
     from mmr.stages.training_data import open_judged
     from mmr.training.objectives import TextOnlyObjective
     from mmr.training.query_objective import TrainingInputs
+    from mmr.training.shown_texts import ShownTexts
     from mmr.training.text_source import LearningText
 
     retriever = new_text_retriever(settings.model)
@@ -95,7 +96,7 @@ def test_both_text_encoders_learn_by_themselves(tiny_dataset: Path, settings: Ru
         retriever.text_encoder,
         query_encoder=retriever.query_encoder,
         queries=judged.queries,
-        products=catalogue.texts,
+        products=ShownTexts(catalogue.texts),
         settings=settings.model.text,
     )
     objective = TextOnlyObjective(

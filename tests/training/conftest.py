@@ -59,6 +59,7 @@ def new_catalogue(products: int, text_groups: list[int] | None = None) -> Catalo
     pixels = np.random.default_rng(0).integers(0, 256, (products, 16, 16, 3), dtype=np.uint8)
     return Catalogue(
         texts=[f"text {group}" for group in groups],
+        own_texts=[f"text {group}" for group in groups],
         has_text=np.ones(products, dtype=np.bool_),
         has_image=np.ones(products, dtype=np.bool_),
         pixels=pixels,

@@ -1,0 +1,185 @@
+"""How stage C trains: data, losses, and the image head of products without a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mmr.config.model import FusionKind
+from mmr.config.training import FusionStageSettings
+from mmr.data.dataset import Dataset
+from mmr.models.heads import ImageHead
+from mmr.models.retriever import Retriever
+from mmr.models.storage import load_retriever
+from mmr.stages.features import image_features, product_features, query_features
+from mmr.stages.technique_inputs import kept_text, teacher_identity, with_techniques
+from mmr.stages.token_features import product_tokens
+from mmr.stages.training_data import (
+    ValidationScorer,
+    open_catalogue,
+    open_judged,
+    shown_texts,
+    validation_scorer,
+    words_for,
+)
+from mmr.stages.training_run import StageRun, train_parts
+from mmr.training.data import Catalogue
+from mmr.training.fusion_objective import FusionObjective
+from mmr.training.image_only_objective import ImageOnlyObjective
+from mmr.training.kept_tokens import KeptTokens
+from mmr.training.loop import FitResult
+from mmr.training.processes import accelerator
+from mmr.training.query_objective import TrainingInputs
+
+_BLOCK = 8_192
+ONE_MODALITY = (FusionKind.TEXT_ONLY, FusionKind.IMAGE_ONLY)
+
+
+def fusion_run(
+    dataset: Dataset, aligned: Path, settings: FusionStageSettings, *, cache: Path
+) -> StageRun:
+    """Stage C with its inputs."""
+    return StageRun("train_fusion", dataset, aligned, settings, cache, teacher_identity(settings))
+
+
+def train_from(
+    aligned: Path, run: StageRun, settings: FusionStageSettings
+) -> tuple[Retriever, dict[str, FitResult]]:
+    """Trains the fusion of some towers, and says how each of its loops ended."""
+    torch.manual_seed(settings.seed)
+    retriever = load_retriever(aligned).to(accelerator().device)
+    head = retriever.image_head
+    if head is None:
+        raise RuntimeError(f"{aligned} has no image tower")
+    retriever.with_fusion(settings.stage.kind)
+    with_image_only = settings.stage.image_only_steps and settings.stage.kind not in ONE_MODALITY
+    if with_image_only:
+        retriever.with_image_only_head()  # before C turns the image head to what texts leave open
+    data = _StageData.open(run.dataset, retriever, settings=settings, cache=run.cache)
+    results = {run.stage: _train_fused(data, head, run, settings)}
+    if with_image_only:
+        alone = run.part("image_only")
+        results[alone.stage] = _train_image_only(data, alone, settings)
+    if settings.stage.principal_axes:
+        retriever.eval().with_principal_axes(data.product_embeddings())
+    return retriever, results
+
+
+def _train_fused(
+    data: _StageData, head: ImageHead, run: StageRun, settings: FusionStageSettings
+) -> FitResult:
+    retriever, stage = data.retriever, settings.stage
+    objective = FusionObjective(retriever, data.inputs, data.images, settings, tokens=data.tokens)
+    return train_parts(
+        retriever,
+        objective,
+        kept=objective.kept,
+        parts={
+            retriever.fusion: stage.loop.learning_rate,
+            head: stage.loop.learning_rate,
+            **retriever.text_parts(
+                rate=stage.text_learning_rate, word_rate=stage.word_learning_rate
+            ),
+            objective.scale: stage.loop.learning_rate,
+        },
+        validate=data.score,
+        loop=stage.loop.for_rows(len(data.inputs.judged), batch=stage.batch.queries),
+        run=run,
+    )
+
+
+def _train_image_only(data: _StageData, run: StageRun, settings: FusionStageSettings) -> FitResult:
+    retriever, loop = data.retriever, settings.stage.loop
+    objective = ImageOnlyObjective(retriever, data.inputs, data.images, settings)
+    return train_parts(
+        retriever,
+        objective,
+        kept=objective.kept,
+        parts={objective.head: loop.learning_rate, objective.scale: loop.learning_rate},
+        validate=partial(data.score, text=False),
+        loop=loop.model_copy(update={"steps": settings.stage.image_only_steps}),
+        run=run,
+    )
+
+
+@dataclass(frozen=True)
+class _StageData:
+    """What the frozen backbones made of queries and catalogue, and what is learnt from it.
+
+    Attributes:
+        retriever: In training.
+        catalogue: All products.
+        inputs: Training queries, their products and text features.
+        products: `(products, hidden)`, features of the texts.
+        images: `(products, features)`, of the photographs.
+        tokens: Token states, for a fusion that reads them.
+        queries: `(queries, hidden)`, features of the validation queries.
+        scorer: Scores their answers.
+    """
+
+    retriever: Retriever
+    catalogue: Catalogue
+    inputs: TrainingInputs
+    products: Tensor
+    images: Tensor
+    tokens: KeptTokens | None
+    queries: Tensor
+    scorer: ValidationScorer
+
+    @classmethod
+    def open(
+        cls, dataset: Dataset, retriever: Retriever, *, settings: FusionStageSettings, cache: Path
+    ) -> _StageData:
+        """Opens the dataset and computes features that are not kept yet."""
+        texts, words = retriever.settings.text, words_for(retriever.settings.text, dataset)
+        vision = retriever.settings.vision
+        catalogue = open_catalogue(dataset, vision=vision, cache=cache, words=words)
+        judged, scorer = open_judged(dataset, "train"), validation_scorer(dataset)
+        products = product_features(retriever, catalogue.texts, cache=cache)
+        images = image_features(retriever, catalogue, cache=cache)
+        shown = shown_texts(texts, dataset, catalogue, judged, seed=settings.seed)
+        text = kept_text(retriever, judged, shown, settings=settings, cache=cache)
+        inputs = TrainingInputs(catalogue, judged, text, halves=shown.halves)
+        return cls(
+            retriever=retriever,
+            catalogue=catalogue,
+            inputs=with_techniques(inputs, retriever, dataset, settings=settings, cache=cache),
+            products=products,
+            images=images,
+            tokens=product_tokens(retriever, catalogue, cache=cache),
+            queries=query_features(retriever, scorer.queries, cache=cache),
+            scorer=scorer,
+        )
+
+    def score(self, *, text: bool = True) -> float:
+        """NDCG@10 of the validation queries with the present heads and fusion.
+
+        Args:
+            text: Whether texts may be read; without them as if no product had one.
+        """
+        return self.scorer.score(
+            self.retriever.query_head(self.queries).float().cpu().numpy(),
+            self.product_embeddings(text=text).float().cpu().numpy(),
+        )
+
+    @torch.no_grad()
+    def product_embeddings(self, *, text: bool = True) -> Tensor:
+        """Of every product by the heads and fusion as they are, `(products, dim)`."""
+        device, tokens = self.retriever.device, self.tokens
+        has_text = torch.from_numpy(self.catalogue.has_text & text).to(device)
+        has_image = torch.from_numpy(self.catalogue.has_image).to(device)
+        fused = [
+            self.retriever.product_embedding(
+                self.products[block],
+                self.images[block],
+                has_text=has_text[block],
+                has_image=has_image[block],
+                tokens=tokens.of(block.numpy()) if tokens else None,
+            )
+            for block in torch.arange(len(self.catalogue)).split(_BLOCK)
+        ]
+        return torch.cat(fused)

@@ -1,0 +1,102 @@
+"""Stage C keeps its network only where that answers better than a concatenation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mmr import stages
+from mmr.config.model import FusionKind
+from mmr.config.run import RunSettings
+from mmr.models.storage import load_retriever
+from mmr.release.fingerprint import encoder_fingerprint
+from mmr.stages import adoption
+from mmr.stages.gate_record import stages_left_out
+from mmr.stages.stage_report import Adoption, StageReport
+
+Train = Callable[..., StageReport]
+
+
+@pytest.fixture
+def train(
+    tiny_dataset: Path,
+    tiny_settings: RunSettings,
+    untrained_model: Callable[[FusionKind], Path],
+    tmp_path: Path,
+) -> Train:
+    towers = untrained_model(FusionKind.MEAN)
+
+    def run(name: str, **changed: object) -> StageReport:
+        fusion = tiny_settings.fusion.model_copy(update={"auxiliary_weight": 0.0, **changed})
+        settings = tiny_settings.model_copy(update={"fusion": fusion})
+        return stages.train_fusion(
+            dataset=tiny_dataset,
+            aligned=towers,
+            out=tmp_path / name,
+            settings=settings.fusion_stage,
+            cache=tmp_path / "cache",
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("kind", [FusionKind.BILINEAR_EXPERTS, FusionKind.GATE, FusionKind.MEAN])
+def test_the_better_of_network_and_concatenation_is_kept(
+    train: Train, kind: FusionKind, tmp_path: Path
+) -> None:
+    network = train("network", kind=kind)
+    plain = train("plain", kind=FusionKind.CONCAT)
+
+    proven = train("proven", kind=kind, only_if_better=True)
+
+    assert proven.adoption == Adoption(
+        before=plain.validation_ndcg_at_10, after=network.validation_ndcg_at_10
+    )
+    better = "network" if network.validation_ndcg_at_10 >= plain.validation_ndcg_at_10 else "plain"
+    assert encoder_fingerprint(tmp_path / "proven") == encoder_fingerprint(tmp_path / better)
+    assert proven.validation_ndcg_at_10 >= plain.validation_ndcg_at_10
+
+
+@pytest.mark.parametrize(
+    ("better", "kept"), [(1.0, FusionKind.CONCAT), (0.0, FusionKind.BILINEAR_EXPERTS)]
+)
+def test_a_network_that_costs_something_gives_way_and_the_record_says_so(
+    train: Train,
+    better: float,
+    kept: FusionKind,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adoption, "_concatenation", lambda *_: better)
+
+    report = train("proven", only_if_better=True)
+
+    retriever = load_retriever(tmp_path / "proven")
+    record = json.loads((tmp_path / "proven" / "training.json").read_text())
+    assert retriever.kind is kept
+    assert retriever.image_only_head is not None  # products without a text are served either way
+    assert record["adoptions"]["train_fusion"]["before"] == better
+    assert report.as_metrics()["adopted"] == (kept is FusionKind.BILINEAR_EXPERTS)
+    told = stages_left_out(tmp_path / "proven")
+    assert bool(told) == (kept is FusionKind.CONCAT)
+    assert all(line.startswith("train_fusion (NDCG@10 1.0000 without it") for line in told)
+
+
+@pytest.mark.parametrize("kind", [FusionKind.CONCAT, FusionKind.TEXT_ONLY, FusionKind.IMAGE_ONLY])
+def test_concatenation_and_single_modalities_have_nothing_to_prove(
+    train: Train, kind: FusionKind, tmp_path: Path
+) -> None:
+    report = train("proven", kind=kind, only_if_better=True)
+
+    assert report.adoption is None
+    assert load_retriever(tmp_path / "proven").kind is kind
+
+
+def test_a_proven_fusion_is_not_trained_again(train: Train, tmp_path: Path) -> None:
+    train("first", only_if_better=True)
+
+    assert train("second", only_if_better=True).reused
+    assert encoder_fingerprint(tmp_path / "first") == encoder_fingerprint(tmp_path / "second")
