@@ -16,13 +16,11 @@ from mmr.models.heads import ImageHead
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
 from mmr.stages.features import image_features, product_features, query_features
-from mmr.stages.technique_inputs import kept_text, teacher_identity, with_techniques
+from mmr.stages.technique_inputs import query_inputs, teacher_identity
 from mmr.stages.token_features import product_tokens
 from mmr.stages.training_data import (
     ValidationScorer,
     open_catalogue,
-    open_judged,
-    shown_texts,
     validation_scorer,
     words_for,
 )
@@ -135,21 +133,16 @@ class _StageData:
         cls, dataset: Dataset, retriever: Retriever, *, settings: FusionStageSettings, cache: Path
     ) -> _StageData:
         """Opens the dataset and computes features that are not kept yet."""
-        texts, words = retriever.settings.text, words_for(retriever.settings.text, dataset)
         vision = retriever.settings.vision
+        words = words_for(retriever.settings.text, dataset)
         catalogue = open_catalogue(dataset, vision=vision, cache=cache, words=words)
-        judged, scorer = open_judged(dataset, "train"), validation_scorer(dataset)
-        products = product_features(retriever, catalogue.texts, cache=cache)
-        images = image_features(retriever, catalogue, cache=cache)
-        shown = shown_texts(texts, dataset, catalogue, judged, seed=settings.seed)
-        text = kept_text(retriever, judged, shown, settings=settings, cache=cache)
-        inputs = TrainingInputs(catalogue, judged, text, halves=shown.halves)
+        scorer = validation_scorer(dataset)
         return cls(
             retriever=retriever,
             catalogue=catalogue,
-            inputs=with_techniques(inputs, retriever, dataset, settings=settings, cache=cache),
-            products=products,
-            images=images,
+            inputs=query_inputs(retriever, dataset, catalogue, settings=settings, cache=cache),
+            products=product_features(retriever, catalogue.texts, cache=cache),
+            images=image_features(retriever, catalogue, cache=cache),
             tokens=product_tokens(retriever, catalogue, cache=cache),
             queries=query_features(retriever, scorer.queries, cache=cache),
             scorer=scorer,

@@ -15,12 +15,11 @@ from mmr.config.training import QueryStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
 from mmr.stages.features import encoded_images, product_features, query_features
-from mmr.stages.technique_inputs import kept_text, with_techniques
+from mmr.stages.technique_inputs import query_inputs
 from mmr.stages.training_data import (
     ValidationScorer,
     open_catalogue,
     open_judged,
-    shown_texts,
     validation_scorer,
     words_for,
 )
@@ -71,25 +70,17 @@ class ImageStageData:
             cache: Content-addressed results.
             settings: Of a stage that learns from queries; None for stage A.
         """
-        texts, words = retriever.settings.text, words_for(retriever.settings.text, dataset)
         vision = retriever.settings.vision
+        words = words_for(retriever.settings.text, dataset)
         catalogue = open_catalogue(dataset, vision=vision, cache=cache, words=words)
-        judged = open_judged(dataset, "train")
         scorer = validation_scorer(dataset, max_products=VALIDATION_PRODUCTS)
         products = product_features(retriever, catalogue.texts, cache=cache)
         if settings is None:
+            judged = open_judged(dataset, "train")
             text = KeptText(query_features(retriever, judged.queries, cache=cache), products)
             inputs = TrainingInputs(catalogue, judged, text)
         else:
-            shown = shown_texts(texts, dataset, catalogue, judged, seed=settings.seed)
-            text = kept_text(retriever, judged, shown, settings=settings, cache=cache)
-            inputs = with_techniques(
-                TrainingInputs(catalogue, judged, text, halves=shown.halves),
-                retriever,
-                dataset,
-                settings=settings,
-                cache=cache,
-            )
+            inputs = query_inputs(retriever, dataset, catalogue, settings=settings, cache=cache)
         return cls(
             inputs=inputs,
             scorer=scorer,

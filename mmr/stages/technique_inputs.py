@@ -1,7 +1,8 @@
-"""What training techniques need beside the data: a guide, a teacher, categories, wordings."""
+"""What a stage that learns from queries reads: texts, and what its techniques need beside them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,20 +22,62 @@ from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.embedding import embed_products, embed_queries
 from mmr.stages.features import image_features, product_features, query_features
 from mmr.stages.token_features import product_tokens
+from mmr.stages.training_data import open_judged, shown_texts
 from mmr.training.categories import query_categories
-from mmr.training.data import JudgedQueries
+from mmr.training.data import Catalogue, JudgedQueries
 from mmr.training.processes import is_main, wait_for_all
 from mmr.training.query_objective import TrainingInputs
 from mmr.training.query_text import wordings
 from mmr.training.scorers import EmbeddingScorer, Scorer, TableScorer
 from mmr.training.shown_texts import ShownTexts
-from mmr.training.text_source import KeptText
+from mmr.training.text_source import KeptText, LearningText
 
 _BLOCK = 8_192
 _SCORE_COLUMNS = ("query_id", "product_id", "score")
 
 
-def with_techniques(
+def query_inputs(
+    retriever: Retriever,
+    dataset: Dataset,
+    catalogue: Catalogue,
+    *,
+    settings: QueryStageSettings,
+    cache: Path,
+    text_learns: bool = False,
+) -> TrainingInputs:
+    """Everything that a stage which learns from queries reads.
+
+    The one place where such inputs are made, so that no stage forgets that a query may not see its
+    own words in the texts of its products.
+
+    Args:
+        retriever: As the stage starts from it.
+        dataset: Where the data comes from.
+        catalogue: All its products.
+        settings: Of the stage.
+        cache: Content-addressed results.
+        text_learns: Whether the text backbone is trained, so that no features of it can be kept.
+    """
+    judged = open_judged(dataset, "train")
+    shown = shown_texts(retriever.settings.text, dataset, catalogue, judged, seed=settings.seed)
+    reworded = wordings(
+        judged.queries, settings=settings.stage.techniques.query_text, seed=settings.seed
+    )
+    text = (
+        _learning_text(retriever, judged, shown, reworded)
+        if text_learns
+        else _kept_text(retriever, judged, shown, reworded, cache=cache)
+    )
+    return _with_techniques(
+        TrainingInputs(catalogue, judged, text, halves=shown.halves),
+        retriever,
+        dataset,
+        settings=settings,
+        cache=cache,
+    )
+
+
+def _with_techniques(
     inputs: TrainingInputs,
     retriever: Retriever,
     dataset: Dataset,
@@ -42,15 +85,7 @@ def with_techniques(
     settings: QueryStageSettings,
     cache: Path,
 ) -> TrainingInputs:
-    """Adds guide, teacher and categories to a stage's inputs where its settings ask for them.
-
-    Args:
-        inputs: Data.
-        retriever: As the stage starts from it.
-        dataset: Where the data came from.
-        settings: Of the stage.
-        cache: Content-addressed results.
-    """
+    """Adds guide, teacher and categories to a stage's inputs where its settings ask for them."""
     techniques, batch, seed = settings.stage.techniques, settings.stage.batch, settings.seed
     guided = techniques.masking.guide_margin is not None
     categories = None
@@ -68,25 +103,15 @@ def with_techniques(
     )
 
 
-def kept_text(
+def _kept_text(
     retriever: Retriever,
     judged: JudgedQueries,
     shown: ShownTexts,
+    reworded: Sequence[Sequence[str]],
     *,
-    settings: QueryStageSettings,
     cache: Path,
 ) -> KeptText:
-    """Text features by a frozen backbone, those of other wordings of the queries among them.
-
-    Args:
-        retriever: Its text backbone encodes.
-        judged: Training queries.
-        shown: Product texts as these queries may see them.
-        settings: Of the stage.
-        cache: Content-addressed results; the catalogue's own texts are one of them.
-    """
-    reworded = settings.stage.techniques.query_text
-    others = wordings(judged.queries, settings=reworded, seed=settings.seed)
+    """Features by a frozen backbone; those of the catalogue's texts are what embedding reads."""
     own, standing_in = shown.texts[: shown.products], shown.texts[shown.products :]
     products = product_features(retriever, own, cache=cache)
     if standing_in:
@@ -95,8 +120,25 @@ def kept_text(
     return KeptText(
         query_features(retriever, judged.queries, cache=cache),
         products,
-        [query_features(retriever, texts, cache=cache) for texts in others],
+        [query_features(retriever, texts, cache=cache) for texts in reworded],
         places=shown.places,
+    )
+
+
+def _learning_text(
+    retriever: Retriever,
+    judged: JudgedQueries,
+    shown: ShownTexts,
+    reworded: Sequence[Sequence[str]],
+) -> LearningText:
+    """A backbone that learns."""
+    return LearningText(
+        retriever.text_encoder,
+        query_encoder=retriever.query_encoder,
+        queries=judged.queries,
+        products=shown,
+        settings=retriever.settings.text,
+        wordings=reworded,
     )
 
 

@@ -12,24 +12,18 @@ from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever, new_text_retriever
 from mmr.stages.features import product_features, query_features
 from mmr.stages.stage_report import StageReport
-from mmr.stages.technique_inputs import kept_text, teacher_identity, with_techniques
+from mmr.stages.technique_inputs import query_inputs, teacher_identity
 from mmr.stages.training_data import (
     ValidationScorer,
     open_catalogue,
-    open_judged,
-    shown_texts,
     validation_scorer,
     words_for,
 )
 from mmr.stages.training_run import StageRun, train_parts
-from mmr.training.data import Catalogue, JudgedQueries
+from mmr.training.data import Catalogue
 from mmr.training.loop import FitResult
 from mmr.training.objectives import TextOnlyObjective
 from mmr.training.processes import accelerator
-from mmr.training.query_objective import TrainingInputs
-from mmr.training.query_text import wordings
-from mmr.training.shown_texts import ShownTexts
-from mmr.training.text_source import LearningText, TextSource
 
 
 def train_text_only(
@@ -57,19 +51,17 @@ def _train(
     retriever = new_text_retriever(settings.model).to(accelerator().device)
     words = words_for(settings.model.text, dataset)
     catalogue = open_catalogue(dataset, vision=None, cache=run.cache, words=words)
-    judged = open_judged(dataset, "train")
     scorer = validation_scorer(dataset)
-    if settings.model.text.words:
-        retriever.with_words([*catalogue.texts, *judged.queries])
-    shown = shown_texts(settings.model.text, dataset, catalogue, judged, seed=settings.seed)
-    text = _text_source(retriever, shown, judged, settings, cache=run.cache)
-    inputs = with_techniques(
-        TrainingInputs(catalogue, judged, text, halves=shown.halves),
+    inputs = query_inputs(
         retriever,
         dataset,
+        catalogue,
         settings=settings,
         cache=run.cache,
+        text_learns=loop.backbone_learning_rate > 0,
     )
+    if settings.model.text.words:
+        retriever.with_words([*catalogue.texts, *inputs.judged.queries])
     objective = TextOnlyObjective(retriever, inputs, settings)
     result = train_parts(
         retriever,
@@ -84,7 +76,7 @@ def _train(
             objective.scale: loop.learning_rate,
         },
         validate=partial(_validate, retriever, catalogue, scorer, cache=run.cache),
-        loop=loop.for_rows(len(judged), batch=settings.stage.batch.queries),
+        loop=loop.for_rows(len(inputs.judged), batch=settings.stage.batch.queries),
         run=run,
     )
     return retriever, {run.stage: result}
@@ -99,26 +91,4 @@ def _validate(
     return scorer.score(
         retriever.query_head(queries).float().cpu().numpy(),
         retriever.text_head(products).float().cpu().numpy(),
-    )
-
-
-def _text_source(
-    retriever: Retriever,
-    shown: ShownTexts,
-    judged: JudgedQueries,
-    settings: TextOnlyStageSettings,
-    *,
-    cache: Path,
-) -> TextSource:
-    """Kept features of a frozen backbone, or a backbone that learns."""
-    if not settings.stage.loop.backbone_learning_rate:
-        return kept_text(retriever, judged, shown, settings=settings, cache=cache)
-    reworded = settings.stage.techniques.query_text
-    return LearningText(
-        retriever.text_encoder,
-        query_encoder=retriever.query_encoder,
-        queries=judged.queries,
-        products=shown,
-        settings=settings.model.text,
-        wordings=wordings(judged.queries, settings=reworded, seed=settings.seed),
     )

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
@@ -17,10 +18,9 @@ from mmr.config.run import RunSettings
 from mmr.data.dataset import Dataset
 from mmr.data.expansion import asked_words, expanded_title
 from mmr.data.writer import new_dataset
-from mmr.models.storage import load_retriever
+from mmr.models.storage import load_retriever, save_retriever
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.embedding import embed_products
-from mmr.stages.features import query_features
 from mmr.stages.image_towers import ImageStageData
 from mmr.stages.training_data import (
     open_catalogue,
@@ -59,11 +59,9 @@ def shop(
     return open_shop(tmp_path_factory.mktemp("refresh"), tiny_dataset, expanding)
 
 
-def with_own_words(source: Path, out: Path) -> Path:
-    """The same shop, each training query ending with a word that no other one says."""
+def with_queries(source: Path, out: Path, queries: pd.DataFrame) -> Path:
+    """The same shop, its queries in other words."""
     data = Dataset(source)
-    queries = data.queries()
-    queries["query"] += [f" only{row}" for row in range(len(queries))]
     with new_dataset(out, attributes={}) as writer:
         for batch in data.product_batches(["product_id", "title", "description", "image"]):
             writer.add_products(batch.to_pylist())
@@ -80,7 +78,9 @@ def spoken(text: str) -> list[str]:
 def test_no_training_query_is_shown_a_text_with_its_own_words(
     tiny_dataset: Path, expanding: RunSettings, tmp_path: Path
 ) -> None:
-    dataset = Dataset(with_own_words(tiny_dataset, tmp_path / "dataset"))
+    queries = Dataset(tiny_dataset).queries()
+    queries["query"] += [f" only{row}" for row in range(len(queries))]
+    dataset = Dataset(with_queries(tiny_dataset, tmp_path / "dataset", queries))
     text = expanding.model.text
     catalogue = open_catalogue(dataset, vision=None, cache=tmp_path, words=words_for(text, dataset))
     judged = open_judged(dataset, "train")
@@ -159,19 +159,21 @@ def test_words_that_are_given_are_embedded_in_place_of_those_of_the_dataset(
     np.testing.assert_array_equal(own.vectors, again.vectors)
 
 
-def test_a_model_without_expansion_reads_no_words_and_has_another_fingerprint(
+def test_the_same_weights_without_expansion_read_no_words_and_have_another_fingerprint(
     tiny_dataset: Path, tiny_settings: RunSettings, text_only: Path, tmp_path: Path
 ) -> None:
-    plain = tmp_path / "plain"
-    stages.train_text_only(
-        dataset=tiny_dataset,
-        out=plain,
-        settings=tiny_settings.text_only_stage,
-        cache=tmp_path / "cache",
-    )
+    plain, same = tmp_path / "plain", tmp_path / "same"
+    retriever = load_retriever(text_only)
+    for directory in (same, plain):
+        directory.mkdir()
+        save_retriever(retriever, directory, training={})
+        retriever.settings = tiny_settings.model
 
+    data = Dataset(tiny_dataset)
+    assert encoder_fingerprint(same) == encoder_fingerprint(text_only)
     assert encoder_fingerprint(plain) != encoder_fingerprint(text_only)
-    assert embed_products(plain, Dataset(tiny_dataset), cache=tmp_path / "cache").words is None
+    assert embed_products(same, data, cache=tmp_path / "cache").words == asked_words(data)
+    assert embed_products(plain, data, cache=tmp_path / "cache").words is None
 
 
 def test_tokens_for_cross_attention_are_of_what_the_shop_wrote(
@@ -183,18 +185,6 @@ def test_tokens_for_cross_attention_are_of_what_the_shop_wrote(
 
     assert catalogue.own_texts == product_texts(data)
     assert catalogue.texts != catalogue.own_texts
-
-
-def test_queries_are_read_as_they_were_asked(
-    tiny_dataset: Path, text_only: Path, tmp_path: Path
-) -> None:
-    retriever = load_retriever(text_only)
-    query = Dataset(tiny_dataset).queries("train")["query"].iloc[0]
-
-    alone = query_features(retriever, [query], cache=tmp_path / "a")
-    beside = query_features(retriever, ["blue vase", query], cache=tmp_path / "b")[1:]
-
-    np.testing.assert_allclose(alone.numpy(), beside.numpy(), atol=1e-5)
 
 
 def products(directory: Path, *columns: str) -> dict[str, tuple[object, ...]]:
@@ -219,13 +209,7 @@ def test_refresh_embeds_products_whose_words_changed_and_no_others(
     asked = queries.index[queries["split"] == "train"][0]
     before = asked_words(data)
     queries.loc[asked, "query"] += " upholstered"
-    feed = tmp_path / "feed"
-    with new_dataset(feed, attributes={}) as writer:
-        for batch in data.product_batches(["product_id", "title", "description", "image"]):
-            writer.add_products(batch.to_pylist())
-        writer.set_queries(queries)
-        writer.set_judgements(data.judgements())
-        writer.finish(name="shop", prepared=None)
+    feed = with_queries(tiny_dataset, tmp_path / "feed", queries)
     after = asked_words(Dataset(feed))
     differ = {name for name in after if before.get(name) != after[name]}
 

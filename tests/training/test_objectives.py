@@ -10,20 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from mmr.config.training import (
-    AlignStage,
-    AlignStageSettings,
-    EndToEndStage,
-    EndToEndStageSettings,
     FusionStageSettings,
     LossSettings,
     VisionStage,
     VisionStageSettings,
 )
-from mmr.training.end_to_end_objective import EndToEndObjective
 from mmr.training.losses import pair_contrastive_loss
-from mmr.training.objectives import AlignObjective, VisionObjective, photographs, same_text
+from mmr.training.objectives import VisionObjective, photographs, same_text
 from mmr.training.scale import LearntScale
-from tests.training.small_objectives import BATCH, fusion_objective, loss_at
+from tests.training.small_objectives import (
+    align_objective,
+    end_to_end_objective,
+    fusion_objective,
+    loss_at,
+)
 
 
 def test_the_learnt_scale_starts_at_its_setting_and_never_passes_its_limit() -> None:
@@ -148,17 +148,9 @@ def test_images_in_parts_give_the_loss_and_gradients_of_one_pass(
                 VisionStageSettings(model=tiny_shop.model, stage=vision),
             )
         elif stage == "align":
-            align = AlignStage(batch=BATCH, images_at_once=at_once)
-            objective = AlignObjective(
-                retriever, tiny_shop.inputs, AlignStageSettings(model=tiny_shop.model, stage=align)
-            )
+            objective = align_objective(tiny_shop, images_at_once=at_once)
         else:
-            whole = EndToEndStage(batch=BATCH, images_at_once=at_once)
-            objective = EndToEndObjective(
-                retriever,
-                tiny_shop.inputs,
-                EndToEndStageSettings(model=tiny_shop.model, stage=whole),
-            )
+            objective = end_to_end_objective(tiny_shop, images_at_once=at_once)
         loss = loss_at(objective)
         loss.backward()
         return loss.item(), {
@@ -178,17 +170,17 @@ def test_images_in_parts_give_the_loss_and_gradients_of_one_pass(
 
 
 def test_the_kept_loss_of_stage_a_counts_by_its_weight(tiny_shop: Any) -> None:
-    def objective(weight: float) -> AlignObjective:
-        stage = AlignStage(batch=BATCH, domain_weight=weight, augment=False)
-        settings = AlignStageSettings(model=tiny_shop.model, stage=stage)
-        return AlignObjective(tiny_shop.retriever.eval(), tiny_shop.inputs, settings)
+    tiny_shop.retriever.eval()
+    without, half, whole = (
+        loss_at(align_objective(tiny_shop, domain_weight=weight, augment=False)).item()
+        for weight in (0.0, 0.5, 1.0)
+    )
 
-    without, half, whole = (loss_at(objective(weight)).item() for weight in (0.0, 0.5, 1.0))
-
-    batch = objective(0.0).batch(0)
+    objective = align_objective(tiny_shop, augment=False)
+    batch = objective.batch(0)
     text = tiny_shop.retriever.text_head(tiny_shop.inputs.text.products(batch.products))
     image = tiny_shop.retriever.image_embedding(photographs(batch))
     same = same_text(tiny_shop.inputs.catalogue, batch.products, text.device)
-    domain = pair_contrastive_loss(image, text, same, scale=objective(0.0).scale()).item()
+    domain = pair_contrastive_loss(image, text, same, scale=objective.scale()).item()
     assert half - without == pytest.approx(domain / 2, rel=1e-3)
     assert whole - without == pytest.approx(domain, rel=1e-3)

@@ -1,14 +1,18 @@
 """No query in training sees product texts with its own words."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from mmr.config.training import QueryBatchSettings
 from mmr.training.data import JudgedQueries, QueryBatches
 from mmr.training.shown_texts import ShownTexts, query_halves
 from mmr.training.text_source import KeptText
+from tests.training.small_objectives import OBJECTIVES
 
 Judged = Callable[..., JudgedQueries]
 SETTINGS = QueryBatchSettings(queries=4, positives=2, negatives=3)
@@ -92,3 +96,26 @@ def test_each_half_is_shown_its_own_texts_and_nobody_else_is() -> None:
     assert texts(None) == ["c blue", "a red", "b"]
     assert texts(0) == ["c blue", "a", "b"]
     assert texts(1) == ["c", "a red", "b"]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_loss_of_a_batch_reads_the_texts_of_its_half_alone(
+    tiny_shop: Any, objective: str
+) -> None:
+    halves = np.arange(12) % 2
+    places = np.arange(80).reshape(2, 40) + 40
+
+    def loss(half: int, readable: int | None) -> torch.Tensor:
+        texts = torch.full((120, 16), torch.nan)  # the catalogue's, then those shown to each half
+        texts[slice(0, 40) if readable is None else torch.from_numpy(places[readable])] = 1.0
+        text = KeptText(torch.randn(12, 16), texts, places=places)
+        inputs = replace(tiny_shop.inputs, text=text, halves=halves)
+        step = OBJECTIVES[objective](replace(tiny_shop, inputs=inputs))
+        batch = step.batch(half)
+        assert batch.half == half
+        return step.batch_loss(batch, batch.targets)  # mining reads the catalogue's texts
+
+    for half in (0, 1):
+        assert loss(half, readable=half).isfinite()
+        assert loss(half, readable=1 - half).isnan()
+        assert loss(half, readable=None).isnan()
