@@ -69,7 +69,7 @@ def query_inputs(
         else _kept_text(retriever, judged, shown, reworded, cache=cache)
     )
     return _with_techniques(
-        TrainingInputs(catalogue, judged, text, halves=shown.halves),
+        TrainingInputs(catalogue, judged, text, folds=shown.folds),
         retriever,
         dataset,
         settings=settings,

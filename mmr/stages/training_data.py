@@ -21,7 +21,7 @@ from mmr.evaluation.metrics import DEPTH, query_metrics
 from mmr.evaluation.ranking import exact_search
 from mmr.models.text import product_text
 from mmr.training.data import Catalogue, JudgedQueries
-from mmr.training.shown_texts import ShownTexts, query_halves
+from mmr.training.shown_texts import ShownTexts, query_folds
 from mmr.types import Float32Array, Int64Array, Photographs
 
 
@@ -139,15 +139,15 @@ def shown_texts(
         judged: Training queries.
         seed: Of the whole run.
     """
-    halves = query_halves(judged, seed=seed) if settings.expansion else None
-    if halves is None:
+    folds = query_folds(judged, seed=seed) if settings.expansion else None
+    if folds is None:
         return ShownTexts(catalogue.texts)
     queries = np.asarray(judged.query_ids, dtype=object)
     shown = [
-        product_texts(dataset, asked_words(dataset, without=set(queries[halves == half])))
-        for half in (0, 1)
+        product_texts(dataset, asked_words(dataset, without=set(queries[folds == fold])))
+        for fold in range(int(folds.max()) + 1)
     ]
-    return ShownTexts.parted(catalogue.texts, halves, shown)
+    return ShownTexts.parted(catalogue.texts, folds, shown)
 
 
 @dataclass(frozen=True)

@@ -66,12 +66,12 @@ class QueryBatch:
     Attributes:
         queries: `(queries,)` rows of the query list.
         products: `(products,)` rows of the catalogue, each once.
-        half: Of the queries, where they are parted in halves.
+        fold: Of the queries, where they are parted in folds.
     """
 
     queries: Int64Array
     products: Int64Array
-    half: int | None = None
+    fold: int | None = None
 
 
 class QueryBatches:
@@ -86,7 +86,7 @@ class QueryBatches:
         seed: Of the whole run.
         further: Each draws further products for the queries of a step.
         categories: `(queries,)`, for sub-batches of one category.
-        halves: `(queries,)`, 0 or 1: batches are of one half, in turn; None mixes all queries.
+        folds: `(queries,)`, from 0: batches are of one fold, in turn; None mixes all queries.
     """
 
     def __init__(
@@ -98,24 +98,24 @@ class QueryBatches:
         seed: int,
         further: Sequence[Callable[[Int64Array, int], Int64Array]] = (),
         categories: Int64Array | None = None,
-        halves: Int64Array | None = None,
+        folds: Int64Array | None = None,
     ) -> None:
         self._judged, self._products, self._settings = judged, products, settings
         self._seed, self._further, self._categories = seed, further, categories
         self._pools: list[Int64Array] = [np.arange(len(judged), dtype=np.int64)]
-        if halves is not None:
-            self._pools = [np.flatnonzero(halves == half) for half in (0, 1)]
+        if folds is not None:
+            self._pools = [np.flatnonzero(folds == fold) for fold in range(int(folds.max()) + 1)]
 
     def __call__(self, step: int) -> QueryBatch:
         settings = self._settings
         random = random_stream(self._seed, Stream.BATCH, step)
-        turn, half = divmod(step, len(self._pools))
-        queries = self._queries(self._pools[half], turn)
+        turn, fold = divmod(step, len(self._pools))
+        queries = self._queries(self._pools[fold], turn)
         drawn = [self._positives(query, random) for query in queries]
         negatives = random.integers(0, self._products, settings.negatives)
         more = [draw(queries, step) for draw in self._further]
         products = np.unique(np.concatenate([*drawn, negatives, *more]))
-        return QueryBatch(queries, products, half if len(self._pools) > 1 else None)
+        return QueryBatch(queries, products, fold if len(self._pools) > 1 else None)
 
     def _queries(self, pool: Int64Array, turn: int) -> Int64Array:
         """Those of the pool's batch number `turn`."""

@@ -15,7 +15,7 @@ from mmr.types import Int64Array
 
 
 def text_embeddings(
-    retriever: Retriever, text: TextSource, rows: Int64Array, *, half: int | None = None
+    retriever: Retriever, text: TextSource, rows: Int64Array, *, fold: int | None = None
 ) -> Tensor:
     """Text embeddings of some products, `(rows, dim)`; each process encodes its part.
 
@@ -23,9 +23,9 @@ def text_embeddings(
         retriever: Its text head is used.
         text: Features.
         rows: Of the catalogue.
-        half: Of the queries that see them, see `TextSource`.
+        fold: Of the queries that see them, see `TextSource`.
     """
-    own: Tensor = retriever.text_head(text.products(own_part(rows), half=half))
+    own: Tensor = retriever.text_head(text.products(own_part(rows), fold=fold))
     return gathered(own, rows=len(rows))
 
 

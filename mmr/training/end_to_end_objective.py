@@ -39,7 +39,7 @@ class EndToEndObjective(QueryObjective):
         """See `QueryObjective`."""
         stage, rows = self._stage, batch.products
         query = self.query_embeddings(batch)
-        text = text_embeddings(self.retriever, self.inputs.text, rows, half=batch.half)
+        text = text_embeddings(self.retriever, self.inputs.text, rows, fold=batch.fold)
         image = image_embeddings(
             self.retriever,
             photographs(batch),

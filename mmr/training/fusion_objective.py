@@ -49,7 +49,7 @@ class FusionObjective(QueryObjective):
         weight, total = self._stage.auxiliary_weight, len(batch.products)
         own = own_part(batch.products)
         query = self.query_embeddings(batch)
-        own_text, own_image = self._modalities(own, half=batch.half)
+        own_text, own_image = self._modalities(own, fold=batch.fold)
         fused = self._fused(own, own_text, own_image, *self._dropped(*self.present(own)))
         loss = self.leading(query, gathered(fused, rows=total), targets)
         if weight:
@@ -76,11 +76,11 @@ class FusionObjective(QueryObjective):
         )
         return fused
 
-    def _modalities(self, rows: Int64Array, *, half: int | None = None) -> tuple[Tensor, Tensor]:
+    def _modalities(self, rows: Int64Array, *, fold: int | None = None) -> tuple[Tensor, Tensor]:
         """Text and image embeddings of some products, each `(rows, dim)`."""
         retriever, features = self.retriever, self._image_features
         own = features[torch.from_numpy(rows).to(features.device)].to(retriever.device)
-        text = retriever.text_head(self.inputs.text.products(rows, half=half))
+        text = retriever.text_head(self.inputs.text.products(rows, fold=fold))
         return text, retriever.image_head(own)  # type: ignore[misc]
 
     def _dropped(self, has_text: Tensor, has_image: Tensor) -> tuple[Tensor, Tensor]:

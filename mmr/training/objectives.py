@@ -34,7 +34,7 @@ class TextOnlyObjective(QueryObjective):
     def batch_loss(self, batch: TrainingBatch, targets: Targets) -> Tensor:
         """See `QueryObjective`."""
         query = self.query_embeddings(batch)
-        text = text_embeddings(self.retriever, self.inputs.text, batch.products, half=batch.half)
+        text = text_embeddings(self.retriever, self.inputs.text, batch.products, fold=batch.fold)
         return self.leading(query, text, targets)
 
     def product_embeddings(self, rows: Int64Array) -> Tensor:
@@ -139,7 +139,7 @@ class AlignObjective(QueryObjective):
         """See `QueryObjective`."""
         stage, rows = self._settings.stage, batch.products
         query = self.query_embeddings(batch)
-        text = text_embeddings(self.retriever, self.inputs.text, rows, half=batch.half)
+        text = text_embeddings(self.retriever, self.inputs.text, rows, fold=batch.fold)
         image = image_embeddings(
             self.retriever,
             photographs(batch),

@@ -40,7 +40,7 @@ class TrainingInputs:
         guide: Tells likely positives among the negatives, for `masking.guide_margin`.
         teacher: The stronger scorer of `distillation`.
         categories: `(queries,)`, for `batch.category_queries`.
-        halves: `(queries,)`, of queries whose words are in product texts (`ShownTexts`).
+        folds: `(queries,)`, of queries whose words are in product texts (`ShownTexts`).
     """
 
     catalogue: Catalogue
@@ -49,7 +49,7 @@ class TrainingInputs:
     guide: Scorer | None = None
     teacher: Scorer | None = None
     categories: Int64Array | None = None
-    halves: Int64Array | None = None
+    folds: Int64Array | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class TrainingBatch:
         siblings: `(queries, drawn)`, rows of queries that enrich them, -1 for none; or None.
         products: `(products,)`, rows of the catalogue.
         targets: How they belong together.
-        half: Of the queries, which decides the product texts that they see; None for all texts.
+        fold: Of the queries, which decides the product texts that they see; None for all texts.
         pixels: `(own products, 3, height, width)` uint8, where the stage reads photographs.
     """
 
@@ -73,7 +73,7 @@ class TrainingBatch:
     siblings: Int64Array | None
     products: Int64Array
     targets: Targets
-    half: int | None = None
+    fold: int | None = None
     pixels: Tensor | None = None
 
 
@@ -127,7 +127,7 @@ class QueryObjective(ABC):
             seed=self._seed,
             further=[source.draw for source in drawing if source is not None],
             categories=inputs.categories,
-            halves=inputs.halves,
+            folds=inputs.folds,
         )
 
     def batch(self, step: int) -> TrainingBatch:
@@ -141,7 +141,7 @@ class QueryObjective(ABC):
             siblings = self._siblings.draw(drawn.queries, step=step)
         targets = self._targets(drawn.queries, drawn.products)
         return TrainingBatch(
-            step, drawn.queries, wordings, siblings, drawn.products, targets, half=drawn.half
+            step, drawn.queries, wordings, siblings, drawn.products, targets, fold=drawn.fold
         )
 
     def loss(self, batch: TrainingBatch) -> Tensor:

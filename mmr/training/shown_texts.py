@@ -11,23 +11,25 @@ from mmr.training.data import JudgedQueries
 from mmr.training.streams import Stream, random_stream
 from mmr.types import Int64Array
 
+FOLDS = 4  # of two, texts in training miss half the words that they have later; docs/training.md
+
 
 @dataclass(frozen=True)
 class ShownTexts:
     """The texts of all products, and those that stand in for them in training.
 
     Where product texts hold the words of training queries, a query would find its products by its
-    own words and learn nothing of other queries. So the queries are parted in two halves, a batch
-    is of one half, and shows product texts with the words of the other alone.
+    own words and learn nothing of other queries. So the queries are parted in folds, a batch is of
+    one fold, and shows product texts with the words of the others alone.
 
     Attributes:
-        texts: Those of the catalogue, row by row; then those that differ for a half.
-        halves: `(queries,)`, 0 or 1; None where all queries may see the catalogue's texts.
-        places: `(2, products)`, where in `texts` the text of a product stands for each half.
+        texts: Those of the catalogue, row by row; then those that differ for a fold.
+        folds: `(queries,)`, from 0; None where all queries may see the catalogue's texts.
+        places: `(folds, products)`, where in `texts` the text of a product stands for each fold.
     """
 
     texts: list[str]
-    halves: Int64Array | None = None
+    folds: Int64Array | None = None
     places: Int64Array | None = None
 
     @property
@@ -37,34 +39,34 @@ class ShownTexts:
 
     @classmethod
     def parted(
-        cls, texts: Sequence[str], halves: Int64Array, shown: Sequence[Sequence[str]]
+        cls, texts: Sequence[str], folds: Int64Array, shown: Sequence[Sequence[str]]
     ) -> ShownTexts:
-        """Puts together what is shown to two halves.
+        """Puts together what is shown to each fold.
 
         Args:
             texts: `(products,)`, the catalogue's.
-            halves: `(queries,)`, 0 or 1.
-            shown: For each half `(products,)`, the texts that its queries may see.
+            folds: `(queries,)`, from 0.
+            shown: For each fold `(products,)`, the texts that its queries may see.
         """
         every = list(texts)
         places = np.tile(np.arange(len(texts), dtype=np.int64), (len(shown), 1))
-        for half, others in enumerate(shown):
+        for fold, others in enumerate(shown):
             for row, (text, other) in enumerate(zip(texts, others, strict=True)):
                 if other != text:
-                    places[half, row] = len(every)
+                    places[fold, row] = len(every)
                     every.append(other)
-        return cls(every, halves, places)
+        return cls(every, folds, places)
 
 
-def query_halves(judged: JudgedQueries, *, seed: int) -> Int64Array | None:
-    """Parts queries in two halves, the same query in another spelling in the same one.
+def query_folds(judged: JudgedQueries, *, seed: int) -> Int64Array | None:
+    """Parts queries in `FOLDS` folds, the same query in another spelling in the same one.
 
     Returns:
-        `(queries,)`, 0 or 1; None where all queries are the same one.
+        `(queries,)`, from 0, no fold empty; None where all queries are the same one.
     """
     count = int(judged.same_query.max()) + 1
     if count < 2:
         return None
-    order = random_stream(seed, Stream.HALVES, 0).permutation(count)
-    half: Int64Array = (order % 2)[judged.same_query].astype(np.int64)
-    return half
+    order = random_stream(seed, Stream.FOLDS, 0).permutation(count)
+    fold: Int64Array = (order % FOLDS)[judged.same_query].astype(np.int64)
+    return fold

@@ -23,7 +23,7 @@ class Stream(IntEnum):
     DRAWN_WORDINGS = 6
     TEACHER = 7
     CATEGORIES = 8
-    HALVES = 9
+    FOLDS = 9
 
 
 def random_stream(seed: int, stream: Stream, step: int) -> np.random.Generator:

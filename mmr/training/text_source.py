@@ -26,12 +26,12 @@ class TextSource(Protocol):
             wordings: `(rows,)`, 0 for a query's own, from 1 for another; None for all their own.
         """
 
-    def products(self, rows: Int64Array, *, half: int | None = None) -> Tensor:
+    def products(self, rows: Int64Array, *, fold: int | None = None) -> Tensor:
         """Features of some product texts, `(rows, hidden)`.
 
         Args:
             rows: `(rows,)`.
-            half: Of the queries that see them (`mmr.training.shown_texts`); None for the
+            fold: Of the queries that see them (`mmr.training.shown_texts`); None for the
                 catalogue's own.
         """
 
@@ -62,9 +62,9 @@ class KeptText:
         places = rows if wordings is None else rows + wordings * self._count
         return self._queries[torch.from_numpy(places).to(self._queries.device)]
 
-    def products(self, rows: Int64Array, *, half: int | None = None) -> Tensor:
+    def products(self, rows: Int64Array, *, fold: int | None = None) -> Tensor:
         """See `TextSource`."""
-        places = _shown(rows, self._places, half)
+        places = _shown(rows, self._places, fold)
         return self._products[torch.from_numpy(places).to(self._products.device)]
 
 
@@ -104,9 +104,9 @@ class LearningText:
         places = rows if wordings is None else rows + wordings * self._count
         return self._encode(self._query_encoder, [self._query_tokens[place] for place in places])
 
-    def products(self, rows: Int64Array, *, half: int | None = None) -> Tensor:
+    def products(self, rows: Int64Array, *, fold: int | None = None) -> Tensor:
         """See `TextSource`."""
-        places = _shown(rows, self._places, half)
+        places = _shown(rows, self._places, fold)
         return self._encode(self._encoder, [self._product_tokens[place] for place in places])
 
     def _encode(self, encoder: TextEncoder, tokens: Sequence[Int64Array]) -> Tensor:
@@ -123,9 +123,9 @@ class LearningText:
         return features
 
 
-def _shown(rows: Int64Array, places: Int64Array | None, half: int | None) -> Int64Array:
-    """Where the texts of some products stand for the queries of a half."""
-    return rows if places is None or half is None else places[half][rows]
+def _shown(rows: Int64Array, places: Int64Array | None, fold: int | None) -> Int64Array:
+    """Where the texts of some products stand for the queries of a fold."""
+    return rows if places is None or fold is None else places[fold][rows]
 
 
 def _tokens(encoder: TextEncoder, texts: Sequence[str], limit: int) -> list[Int64Array]:

@@ -86,22 +86,22 @@ def test_no_training_query_is_shown_a_text_with_its_own_words(
     judged = open_judged(dataset, "train")
     shown = shown_texts(text, dataset, catalogue, judged, seed=3)
 
-    assert shown.halves is not None
+    assert shown.folds is not None
     assert shown.places is not None
     told = 0
     for row, query in enumerate(judged.queries):
         own = query.split()[-1]
         told += sum(own in spoken(full) for full in catalogue.texts)
-        places = shown.places[shown.halves[row]]
+        places = shown.places[shown.folds[row]]
         assert not any(own in spoken(shown.texts[place]) for place in places)
-        others = shown.places[1 - shown.halves[row]]
-        assert [own in spoken(shown.texts[place]) for place in others] == [
-            own in spoken(full) for full in catalogue.texts
-        ]
+        for others in np.delete(shown.places, shown.folds[row], axis=0):
+            assert [own in spoken(shown.texts[place]) for place in others] == [
+                own in spoken(full) for full in catalogue.texts
+            ]
     assert told > len(judged)  # or there would have been nothing to hide
 
 
-def test_stages_that_learn_from_queries_read_texts_by_half(
+def test_stages_that_learn_from_queries_read_texts_by_fold(
     tiny_dataset: Path, expanding: RunSettings, text_only: Path, tmp_path: Path
 ) -> None:
     settings = expanding.align_stage
@@ -117,10 +117,10 @@ def test_stages_that_learn_from_queries_read_texts_by_half(
         Dataset(tiny_dataset), retriever, cache=tmp_path / "cache", settings=settings
     )
 
-    halves, text = data.inputs.halves, data.inputs.text
-    assert halves is not None
+    folds, text = data.inputs.folds, data.inputs.text
+    assert folds is not None
     rows = np.arange(len(data.catalogue), dtype=np.int64)
-    full, first, second = (text.products(rows, half=half) for half in (None, 0, 1))
+    full, first, second = (text.products(rows, fold=fold) for fold in (None, 0, 1))
     assert not bool((first == second).all())
     assert bool((full == data.product_features).all())
 
