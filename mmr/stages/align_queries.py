@@ -12,8 +12,8 @@ from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
 from mmr.stages.adoption import complete_if_better
 from mmr.stages.image_towers import ImageStageData, encoder_rate
+from mmr.stages.query_inputs import teacher_identity
 from mmr.stages.stage_report import StageReport
-from mmr.stages.technique_inputs import teacher_identity
 from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.loop import FitResult
 from mmr.training.objectives import AlignObjective

@@ -16,7 +16,7 @@ from mmr.models.heads import ImageHead
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
 from mmr.stages.features import image_features, product_features, query_features
-from mmr.stages.technique_inputs import query_inputs, teacher_identity
+from mmr.stages.query_inputs import query_inputs, teacher_identity
 from mmr.stages.token_features import product_tokens
 from mmr.stages.training_data import (
     ValidationScorer,

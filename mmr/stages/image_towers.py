@@ -15,7 +15,7 @@ from mmr.config.training import QueryStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
 from mmr.stages.features import encoded_images, product_features, query_features
-from mmr.stages.technique_inputs import query_inputs
+from mmr.stages.query_inputs import query_inputs
 from mmr.stages.training_data import (
     ValidationScorer,
     open_catalogue,

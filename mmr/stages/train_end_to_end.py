@@ -11,8 +11,8 @@ from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever, new_text_retriever
 from mmr.stages.features import encoded_images
 from mmr.stages.image_towers import ImageStageData, encoder_rate
+from mmr.stages.query_inputs import teacher_identity
 from mmr.stages.stage_report import StageReport
-from mmr.stages.technique_inputs import teacher_identity
 from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.end_to_end_objective import EndToEndObjective
 from mmr.training.loop import FitResult

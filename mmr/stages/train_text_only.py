@@ -11,8 +11,8 @@ from mmr.config.training import TextOnlyStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever, new_text_retriever
 from mmr.stages.features import product_features, query_features
+from mmr.stages.query_inputs import query_inputs, teacher_identity
 from mmr.stages.stage_report import StageReport
-from mmr.stages.technique_inputs import query_inputs, teacher_identity
 from mmr.stages.training_data import (
     ValidationScorer,
     open_catalogue,
