@@ -9,6 +9,8 @@ from typing import Any
 from mmr.ablation.rungs import WHOLE_CHAIN, Step
 from mmr.config.run import RunSettings
 
+_QUERY_STAGES = ("text_only", "align", "fusion")
+
 Overrides = Mapping[str, Any] | Callable[[RunSettings], Mapping[str, Any]]
 
 
@@ -167,6 +169,21 @@ TECHNIQUES: Sequence[Technique] = (
         "titles are followed by words of the training queries that a product answers best",
         on={"model.text.expansion": True},
         off={"model.text.expansion": False},
+        first=Step.TEXT_ONLY,
+    ),
+    Technique(
+        "folds.text",
+        "text-only towers: four folds of queries, not two; texts in training miss fewer words",
+        on={"text_only.batch.folds": 4},
+        off={"text_only.batch.folds": 2},
+        first=Step.TEXT_ONLY,
+        steps=(Step.TEXT_ONLY,),
+    ),
+    Technique(
+        "folds",
+        "four folds of queries, not two: texts in training miss fewer of their later words",
+        on={f"{stage}.batch.folds": 4 for stage in _QUERY_STAGES},
+        off={f"{stage}.batch.folds": 2 for stage in _QUERY_STAGES},
         first=Step.TEXT_ONLY,
     ),
     Technique(

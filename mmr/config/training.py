@@ -79,6 +79,12 @@ class QueryBatchSettings(Settings):
     categories: PositiveInt = Field(
         32, description="Clusters of queries, by the text of their products."
     )
+    folds: int = Field(
+        4,
+        ge=2,
+        description="Parts of the training queries where product texts hold words of them "
+        "(`model.text.expansion`): a batch is of one, and reads the words of the others alone.",
+    )
 
     @model_validator(mode="after")
     def _check_sub_batches(self) -> Self:

@@ -59,7 +59,14 @@ def query_inputs(
         text_learns: Whether the text backbone is trained, so that no features of it can be kept.
     """
     judged = open_judged(dataset, "train")
-    shown = shown_texts(retriever.settings.text, dataset, catalogue, judged, seed=settings.seed)
+    shown = shown_texts(
+        retriever.settings.text,
+        dataset,
+        catalogue,
+        judged,
+        folds=settings.stage.batch.folds,
+        seed=settings.seed,
+    )
     reworded = wordings(
         judged.queries, settings=settings.stage.techniques.query_text, seed=settings.seed
     )

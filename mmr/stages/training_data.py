@@ -128,6 +128,7 @@ def shown_texts(
     catalogue: Catalogue,
     judged: JudgedQueries,
     *,
+    folds: int,
     seed: int,
 ) -> ShownTexts:
     """Product texts as training queries may see them.
@@ -137,17 +138,18 @@ def shown_texts(
         dataset: Where catalogue and queries came from.
         catalogue: All products.
         judged: Training queries.
+        folds: In how many parts of them.
         seed: Of the whole run.
     """
-    folds = query_folds(judged, seed=seed) if settings.expansion else None
-    if folds is None:
+    fold_of = query_folds(judged, count=folds, seed=seed) if settings.expansion else None
+    if fold_of is None:
         return ShownTexts(catalogue.texts)
     queries = np.asarray(judged.query_ids, dtype=object)
     shown = [
-        product_texts(dataset, asked_words(dataset, without=set(queries[folds == fold])))
-        for fold in range(int(folds.max()) + 1)
+        product_texts(dataset, asked_words(dataset, without=set(queries[fold_of == fold])))
+        for fold in range(int(fold_of.max()) + 1)
     ]
-    return ShownTexts.parted(catalogue.texts, folds, shown)
+    return ShownTexts.parted(catalogue.texts, fold_of, shown)
 
 
 @dataclass(frozen=True)

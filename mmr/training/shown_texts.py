@@ -11,8 +11,6 @@ from mmr.training.data import JudgedQueries
 from mmr.training.streams import Stream, random_stream
 from mmr.types import Int64Array
 
-FOLDS = 4  # of two, texts in training miss half the words that they have later; docs/training.md
-
 
 @dataclass(frozen=True)
 class ShownTexts:
@@ -58,15 +56,20 @@ class ShownTexts:
         return cls(every, folds, places)
 
 
-def query_folds(judged: JudgedQueries, *, seed: int) -> Int64Array | None:
-    """Parts queries in `FOLDS` folds, the same query in another spelling in the same one.
+def query_folds(judged: JudgedQueries, *, count: int, seed: int) -> Int64Array | None:
+    """Parts queries in folds, the same query in another spelling in the same one.
+
+    Args:
+        judged: The queries.
+        count: How many folds. With few, texts in training miss many of the words they have later.
+        seed: Of the whole run.
 
     Returns:
         `(queries,)`, from 0, no fold empty; None where all queries are the same one.
     """
-    count = int(judged.same_query.max()) + 1
-    if count < 2:
+    different = int(judged.same_query.max()) + 1
+    if different < 2:
         return None
-    order = random_stream(seed, Stream.FOLDS, 0).permutation(count)
-    fold: Int64Array = (order % FOLDS)[judged.same_query].astype(np.int64)
+    order = random_stream(seed, Stream.FOLDS, 0).permutation(different)
+    fold: Int64Array = (order % count)[judged.same_query].astype(np.int64)
     return fold

@@ -84,7 +84,7 @@ def test_no_training_query_is_shown_a_text_with_its_own_words(
     text = expanding.model.text
     catalogue = open_catalogue(dataset, vision=None, cache=tmp_path, words=words_for(text, dataset))
     judged = open_judged(dataset, "train")
-    shown = shown_texts(text, dataset, catalogue, judged, seed=3)
+    shown = shown_texts(text, dataset, catalogue, judged, folds=4, seed=3)
 
     assert shown.folds is not None
     assert shown.places is not None
@@ -101,10 +101,14 @@ def test_no_training_query_is_shown_a_text_with_its_own_words(
     assert told > len(judged)  # or there would have been nothing to hide
 
 
-def test_stages_that_learn_from_queries_read_texts_by_fold(
+def test_stages_that_learn_from_queries_read_texts_by_fold_of_as_many_as_their_batches_ask_for(
     tiny_dataset: Path, expanding: RunSettings, text_only: Path, tmp_path: Path
 ) -> None:
-    settings = expanding.align_stage
+    stage = expanding.align
+    batch = stage.batch.model_copy(update={"folds": 3})
+    settings = expanding.model_copy(
+        update={"align": stage.model_copy(update={"batch": batch})}
+    ).align_stage
     stages.finetune_vision(
         dataset=tiny_dataset,
         text_only=text_only,
@@ -119,6 +123,7 @@ def test_stages_that_learn_from_queries_read_texts_by_fold(
 
     folds, text = data.inputs.folds, data.inputs.text
     assert folds is not None
+    assert set(folds) == {0, 1, 2}
     rows = np.arange(len(data.catalogue), dtype=np.int64)
     full, first, second = (text.products(rows, fold=fold) for fold in (None, 0, 1))
     assert not bool((first == second).all())

@@ -27,22 +27,22 @@ def with_spellings(judged: JudgedQueries, same: list[int]) -> JudgedQueries:
 def test_spellings_of_a_query_are_in_the_same_fold(random_judged: Judged) -> None:
     judged = with_spellings(random_judged(10, 30), [0, 1, 0, 2, 1, 3, 4, 0, 3, 2])
 
-    folds = query_folds(judged, seed=3)
+    folds = query_folds(judged, count=4, seed=3)
 
     assert folds is not None
     for group in range(5):
         assert len(set(folds[judged.same_query == group])) == 1
     sizes = np.bincount([folds[judged.same_query == group][0] for group in range(5)])
     assert sorted(sizes.tolist()) == [1, 1, 1, 2]
-    np.testing.assert_array_equal(folds, query_folds(judged, seed=3))
+    np.testing.assert_array_equal(folds, query_folds(judged, count=4, seed=3))
 
 
 def test_one_query_in_several_spellings_cannot_be_parted(random_judged: Judged) -> None:
-    assert query_folds(with_spellings(random_judged(3, 9), [0, 0, 0]), seed=3) is None
+    assert query_folds(with_spellings(random_judged(3, 9), [0, 0, 0]), count=4, seed=3) is None
 
 
 def test_fewer_queries_than_folds_are_a_fold_each(random_judged: Judged) -> None:
-    folds = query_folds(with_spellings(random_judged(4, 9), [0, 1, 0, 2]), seed=3)
+    folds = query_folds(with_spellings(random_judged(4, 9), [0, 1, 0, 2]), count=4, seed=3)
 
     assert folds is not None
     assert sorted(set(folds)) == [0, 1, 2]
