@@ -23,6 +23,7 @@ from mmr.stages.training_run import StageRun, hand_over
 from mmr.training.loop import FitResult
 
 Towers = TypeVar("Towers", VisionStageSettings, AlignStageSettings)
+Proven = TypeVar("Proven", VisionStageSettings, AlignStageSettings, FusionStageSettings)
 
 
 def complete_if_better(
@@ -47,16 +48,11 @@ def complete_if_better(
 
     Source: ours; measured in docs/training.md.
     """
-    if settings.probe is None or not settings.stage.loop.steps:
-        return run.complete(out, partial(train, run, settings))
     begin = time.monotonic()
-    unproven = settings.model_copy(
-        update={
-            "probe": None,
-            "stage": settings.stage.model_copy(update={"only_if_better": False}),
-        }
-    )
-    start, end = _untrained(unproven), unproven
+    start, end = _untrained(_unproven(settings)), _unproven(settings)
+    if settings.probe is None or not settings.stage.loop.steps:
+        alone = replace(run, settings=end)
+        return alone.complete(out, partial(train, alone, end))
     before, after = replace(run, settings=start), replace(run, settings=end)
     reused = after.ensure(partial(train, after, end))
     before.ensure(partial(train, before, start))
@@ -85,12 +81,11 @@ def complete_fusion_if_better(
 
     Source: ours; measured in docs/training.md.
     """
-    if settings.probe is None or settings.stage.kind in (FusionKind.CONCAT, *ONE_MODALITY):
-        return run.complete(out, partial(train_from, aligned, run, settings))
     begin = time.monotonic()
-    stage = settings.stage.model_copy(update={"only_if_better": False})
-    network = settings.model_copy(update={"probe": None, "stage": stage})
+    network = _unproven(settings)
     with_network = replace(run, settings=network)
+    if settings.probe is None or settings.stage.kind in (FusionKind.CONCAT, *ONE_MODALITY):
+        return with_network.complete(out, partial(train_from, aligned, with_network, network))
     reused = with_network.ensure(partial(train_from, aligned, with_network, network))
     record = with_network.record()
     found = Adoption(
@@ -100,7 +95,7 @@ def complete_fusion_if_better(
     kept = with_network
     if not found.adopted:
         plain = network.model_copy(
-            update={"stage": stage.model_copy(update={"kind": FusionKind.CONCAT})}
+            update={"stage": network.stage.model_copy(update={"kind": FusionKind.CONCAT})}
         )
         kept = replace(run, settings=plain)
         kept.ensure(partial(train_from, aligned, kept, plain))
@@ -108,6 +103,12 @@ def complete_fusion_if_better(
     record["adoptions"] |= {run.stage: asdict(found)}
     hand_over(kept.kept, out, record=record)
     return StageReport.of(record, seconds=time.monotonic() - begin, reused=reused)
+
+
+def _unproven(settings: Proven) -> Proven:
+    """The same stage without a proof: what is kept of it serves whoever trains the same."""
+    stage = settings.stage.model_copy(update={"only_if_better": False})
+    return settings.model_copy(update={"probe": None, "stage": stage})
 
 
 def _untrained(settings: Towers) -> Towers:

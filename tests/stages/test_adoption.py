@@ -103,6 +103,17 @@ def test_the_towers_with_the_better_concatenation_are_kept(
 
 
 @pytest.mark.parametrize("stage", FIELDS)
+def test_the_start_that_a_stage_was_held_against_is_not_made_again(
+    shop: Shop, stage: str, tmp_path: Path
+) -> None:
+    shop.train(stage, tmp_path / "proven", proven=True)
+
+    start: StageReport = shop.train(stage, tmp_path / "start", proven=True, steps=0)
+
+    assert start.reused
+
+
+@pytest.mark.parametrize("stage", FIELDS)
 @pytest.mark.parametrize(("after", "kept"), [(0.4, "start"), (0.5, "end"), (0.6, "end")])
 def test_a_stage_that_costs_the_fusion_something_is_left_out_and_says_so(
     shop: Shop,

@@ -100,3 +100,13 @@ def test_a_proven_fusion_is_not_trained_again(train: Train, tmp_path: Path) -> N
 
     assert train("second", only_if_better=True).reused
     assert encoder_fingerprint(tmp_path / "first") == encoder_fingerprint(tmp_path / "second")
+
+
+def test_the_concatenation_that_a_network_was_held_against_is_not_trained_again(
+    train: Train,
+) -> None:
+    train("proven", only_if_better=True, image_only_steps=0)
+
+    plain = train("plain", kind=FusionKind.CONCAT, only_if_better=True, image_only_steps=0)
+
+    assert plain.reused
