@@ -21,6 +21,7 @@ from mmr.config.training import LoopSettings, StageSettings
 from mmr.data import expansion
 from mmr.data.dataset import Dataset
 from mmr.hashing import files_below, sha256_file, sha256_json
+from mmr.memory import return_freed_memory
 from mmr.models.retriever import Retriever
 from mmr.models.storage import save_retriever
 from mmr.models.text import TextEncoder
@@ -102,13 +103,9 @@ class StageRun:
         """Trains unless the same result is kept already; says whether it was."""
         reused = self.kept.is_dir()
         if not reused:
-            retriever, results = train()
-            if is_main():
-                with new_directory(self.kept) as scratch:
-                    save_retriever(retriever, scratch, training=self._training(results))
-                for stage in results:
-                    replace(self, stage=stage).checkpoint.unlink(missing_ok=True)
+            self._keep(*train())
             wait_for_all()
+            return_freed_memory()
         return reused
 
     def record(self) -> dict[str, Any]:
@@ -122,6 +119,15 @@ class StageRun:
             record["history"] = parent["history"] + record["history"]
             record["adoptions"] = parent.get("adoptions", {}) | record["adoptions"]
         return record
+
+    def _keep(self, retriever: Retriever, results: Mapping[str, FitResult]) -> None:
+        """Stores what was trained; the main process alone does."""
+        if not is_main():
+            return
+        with new_directory(self.kept) as scratch:
+            save_retriever(retriever, scratch, training=self._training(results))
+        for stage in results:
+            replace(self, stage=stage).checkpoint.unlink(missing_ok=True)
 
     def _training(self, results: Mapping[str, FitResult]) -> dict[str, Any]:
         result = results[self.stage]
