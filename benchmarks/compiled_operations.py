@@ -83,6 +83,7 @@ def _train(options: argparse.Namespace) -> dict[str, float]:
     settings = load_settings(options.preset)
     place = {"dataset": options.dataset, "cache": options.cache}
     changes = {"steps": options.steps, "passes": 0.0, "validate_every": options.steps}
+    changes["patience"] = time.time_ns() % 2**31  # new settings: no model of before is reused
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "model"
         for name in ("vision", "fusion"):
@@ -90,7 +91,6 @@ def _train(options: argparse.Namespace) -> dict[str, float]:
             numbers = {"loop": part.loop.model_copy(update=changes), "only_if_better": False}
             numbers |= {"image_only_steps": 0} if name == "fusion" else {}
             settings = settings.model_copy(update={name: part.model_copy(update=numbers)})
-        settings = settings.model_copy(update={"seed": time.time_ns() % 2**31})  # nothing is reused
         if options.child == "fusion":
             aligned = options.vision
             stages.train_fusion(aligned=aligned, out=out, settings=settings.fusion_stage, **place)
