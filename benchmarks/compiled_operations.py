@@ -1,7 +1,7 @@
 """How many compiled operations should torch's CPU library keep?
 
     python benchmarks/compiled_operations.py data/prepared --vision models/vision
-    python benchmarks/compiled_operations.py data/prepared --vision models/vision --steps 60
+    python benchmarks/compiled_operations.py data/prepared --vision models/vision --steps 12
 
 Trains stage C (batches of another size at each step) and stage A (always the same size) for some
 steps each, in processes of their own, with several capacities of both caches (oneDNN's primitives
@@ -52,7 +52,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("dataset", type=Path, help="a prepared dataset")
     parser.add_argument("--vision", type=Path, required=True, help="a model of stage A")
     parser.add_argument("--preset", default="laptop")
-    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--cache", type=Path, help="keeps features and photographs")
     parser.add_argument("--child", choices=["fusion", "vision"], help=argparse.SUPPRESS)
     return parser.parse_args()
