@@ -12,6 +12,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 # Read by torch too. Its CPU library keeps the last 1,024 operations that it compiled, each for one
 # size of batch and with memory of its own; batches of products differ in size at every step, so a
-# training held half a gigabyte of them after sixty steps. So few cost no time: benchmarks/compiled_operations.py.
+# training held half a gigabyte of them after sixty steps. So few as these cost no time:
+# benchmarks/compiled_operations.py.
 for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
     os.environ.setdefault(_cache, "64")
