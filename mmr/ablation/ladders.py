@@ -22,7 +22,11 @@ TEXT_ONLY = Rung(
 # rungs that are asked nothing about products without text need no head for these
 _NO_IMAGE_ONLY: dict[str, Any] = {"fusion.image_only_steps": 0}
 _UNPROVEN: dict[str, Any] = {"fusion.only_if_better": False}  # the fusion asked for is measured
-_CONCAT: dict[str, Any] = {**_NO_IMAGE_ONLY, "fusion.kind": FusionKind.CONCAT}
+_CONCAT: dict[str, Any] = {
+    **_NO_IMAGE_ONLY,
+    "fusion.kind": FusionKind.CONCAT,
+    "fusion.text_answers.weight": 0.0,  # as in the probe of `only_if_better`
+}
 # the losses of query with text and query with image are alignment: no part of a naive concatenation
 _NAIVE: dict[str, Any] = {**_CONCAT, "fusion.auxiliary_weight": 0.0}
 _UNTUNED: dict[str, Any] = {**_NAIVE, "vision.loop.steps": 0}

@@ -265,6 +265,13 @@ TECHNIQUES: Sequence[Technique] = (
         first=Step.FUSION,
     ),
     Technique(
+        "text-answers",
+        "stage C answers titles without their colours as the text alone does",
+        on={"fusion.text_answers.weight": 0.3},
+        off={"fusion.text_answers.weight": 0.0},
+        first=Step.FUSION,
+    ),
+    Technique(
         "distillation",
         "stage C learns from the preset's own last model as well (a generation later)",
         on={},

@@ -25,6 +25,9 @@ class FusionKind(StrEnum):
     BILINEAR_EXPERTS = "bilinear_experts"
 
 
+ONE_MODALITY = (FusionKind.TEXT_ONLY, FusionKind.IMAGE_ONLY)  # they fuse nothing
+
+
 class TextSettings(Settings):
     """The text backbone, shared by queries and product texts as in CLIP unless told otherwise."""
 

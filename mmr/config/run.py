@@ -24,6 +24,7 @@ from mmr.config.training import (
     FusionStage,
     FusionStageSettings,
     LossSettings,
+    TextAnswerSettings,
     TextOnlyStage,
     TextOnlyStageSettings,
     VisionStage,
@@ -85,6 +86,7 @@ class RunSettings(Settings):
             "only_if_better": False,
             "auxiliary_weight": 0.0,
             "image_only_steps": 0,
+            "text_answers": TextAnswerSettings(),
         }
         return self.fusion.model_copy(update=plain)
 

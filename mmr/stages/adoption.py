@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from mmr.config.model import FusionKind
+from mmr.config.model import ONE_MODALITY, FusionKind
 from mmr.config.training import (
     AlignStageSettings,
     FusionStage,
@@ -17,7 +17,7 @@ from mmr.config.training import (
     VisionStageSettings,
 )
 from mmr.models.retriever import Retriever
-from mmr.stages.fusion_training import ONE_MODALITY, fusion_run, train_from
+from mmr.stages.fusion_training import fusion_run, train_from
 from mmr.stages.stage_report import Adoption, StageReport
 from mmr.stages.training_run import StageRun, hand_over
 from mmr.training.loop import FitResult
@@ -94,9 +94,8 @@ def complete_fusion_if_better(
     )
     kept = with_network
     if not found.adopted:
-        plain = network.model_copy(
-            update={"stage": network.stage.model_copy(update={"kind": FusionKind.CONCAT})}
-        )
+        concatenation = {"kind": FusionKind.CONCAT, "text_answers": settings.probe.text_answers}
+        plain = network.model_copy(update={"stage": network.stage.model_copy(update=concatenation)})
         kept = replace(run, settings=plain)
         kept.ensure(partial(train_from, aligned, kept, plain))
         record = kept.record()

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmr.config.model import FusionKind
+from mmr.config.model import ONE_MODALITY
 from mmr.config.training import FusionStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.heads import ImageHead
@@ -17,6 +17,7 @@ from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
 from mmr.stages.features import image_features, product_features, query_features
 from mmr.stages.query_inputs import query_inputs, teacher_identity
+from mmr.stages.text_answers import text_answers
 from mmr.stages.token_features import product_tokens
 from mmr.stages.training_data import (
     ValidationScorer,
@@ -32,9 +33,9 @@ from mmr.training.kept_tokens import KeptTokens
 from mmr.training.loop import FitResult
 from mmr.training.processes import accelerator
 from mmr.training.query_objective import TrainingInputs
+from mmr.training.text_answers import TextAnswers
 
 _BLOCK = 8_192
-ONE_MODALITY = (FusionKind.TEXT_ONLY, FusionKind.IMAGE_ONLY)
 
 
 def fusion_run(
@@ -71,7 +72,9 @@ def _train_fused(
     data: _StageData, head: ImageHead, run: StageRun, settings: FusionStageSettings
 ) -> FitResult:
     retriever, stage = data.retriever, settings.stage
-    objective = FusionObjective(retriever, data.inputs, data.images, settings, tokens=data.tokens)
+    objective = FusionObjective(
+        retriever, data.inputs, data.images, settings, tokens=data.tokens, answers=data.answers
+    )
     return train_parts(
         retriever,
         objective,
@@ -115,6 +118,7 @@ class _StageData:
         products: `(products, hidden)`, features of the texts.
         images: `(products, features)`, of the photographs.
         tokens: Token states, for a fusion that reads them.
+        answers: What the texts alone answer to titles, where the stage keeps that.
         queries: `(queries, hidden)`, features of the validation queries.
         scorer: Scores their answers.
     """
@@ -125,6 +129,7 @@ class _StageData:
     products: Tensor
     images: Tensor
     tokens: KeptTokens | None
+    answers: TextAnswers | None
     queries: Tensor
     scorer: ValidationScorer
 
@@ -137,13 +142,17 @@ class _StageData:
         words = words_for(retriever.settings.text, dataset)
         catalogue = open_catalogue(dataset, vision=vision, cache=cache, words=words)
         scorer = validation_scorer(dataset)
+        products = product_features(retriever, catalogue.texts, cache=cache)
         return cls(
             retriever=retriever,
             catalogue=catalogue,
             inputs=query_inputs(retriever, dataset, catalogue, settings=settings, cache=cache),
-            products=product_features(retriever, catalogue.texts, cache=cache),
+            products=products,
             images=image_features(retriever, catalogue, cache=cache),
             tokens=product_tokens(retriever, catalogue, cache=cache),
+            answers=text_answers(
+                retriever, dataset, catalogue, products, settings=settings, cache=cache
+            ),
             queries=query_features(retriever, scorer.queries, cache=cache),
             scorer=scorer,
         )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from mmr.config.training import FusionStageSettings
 from mmr.models.retriever import Retriever
 from mmr.training.kept_tokens import KeptTokens
+from mmr.training.losses import distillation_loss
 from mmr.training.processes import gathered, own_part
 from mmr.training.query_objective import QueryObjective, TrainingBatch, TrainingInputs
 from mmr.training.targets import Targets
+from mmr.training.text_answers import AskedTitles, TextAnswers
 from mmr.types import Int64Array
 
 
@@ -26,9 +30,11 @@ class FusionObjective(QueryObjective):
         image_features: `(products, features)`, of the frozen vision backbone.
         settings: Batch sizes, loss weights, dropout shares.
         tokens: Token states, for a fusion that reads them.
+        answers: What the texts alone answer to titles, where the settings keep that.
 
     Source: "Beyond Text" (arXiv:2603.04836), modality fusion network; auxiliary losses as in
-    Que2Search's gradient blending (doi 10.1145/3447548.3467127).
+    Que2Search's gradient blending (doi 10.1145/3447548.3467127). The kept answers follow Learning
+    without Forgetting (arXiv:1606.09282); titles as the old task's queries are ours.
     """
 
     def __init__(
@@ -39,10 +45,16 @@ class FusionObjective(QueryObjective):
         settings: FusionStageSettings,
         *,
         tokens: KeptTokens | None = None,
+        answers: TextAnswers | None = None,
     ) -> None:
-        self._image_features, self._tokens = image_features, tokens
+        self._image_features, self._tokens, self._answers = image_features, tokens, answers
         self._stage = settings.stage
         super().__init__(retriever, inputs, settings)
+
+    def batch(self, step: int) -> TrainingBatch:
+        """See `QueryObjective`; with the titles that are asked beside the queries."""
+        batch = super().batch(step)
+        return batch if self._answers is None else replace(batch, asked=self._answers.draw(step))
 
     def batch_loss(self, batch: TrainingBatch, targets: Targets) -> Tensor:
         """See `QueryObjective`."""
@@ -58,11 +70,25 @@ class FusionObjective(QueryObjective):
                 query, text, image, batch.products, targets
             )
             loss = loss + weight * (text_loss + image_loss)
+        if self._answers is not None and batch.asked is not None:
+            forgotten = self._forgotten(self._answers, batch.asked)
+            loss = loss + self._stage.text_answers.weight * forgotten
         return loss
 
     def product_embeddings(self, rows: Int64Array) -> Tensor:
         """See `QueryObjective`."""
         return self._fused(rows, *self._modalities(rows), *self.present(rows))
+
+    def _forgotten(self, answers: TextAnswers, asked: AskedTitles) -> Tensor:
+        """How far the fused products' scores for some titles are from their texts' alone."""
+        titles = torch.from_numpy(own_part(asked.titles)).to(answers.queries.device)
+        query = self.retriever.query_head(answers.queries[titles])
+        fused = self.product_embeddings(own_part(asked.products))
+        scores = (
+            gathered(query, rows=len(asked.titles)) @ gathered(fused, rows=len(asked.products)).T
+        )
+        scale = self.scale().detach()  # or the scale would shrink until all scores agree
+        return distillation_loss(scale * scores, scale * answers.scores(asked))
 
     def _fused(
         self, rows: Int64Array, text: Tensor, image: Tensor, has_text: Tensor, has_image: Tensor

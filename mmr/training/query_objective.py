@@ -23,6 +23,7 @@ from mmr.training.scale import LearntScale
 from mmr.training.scorers import Scorer
 from mmr.training.siblings import Siblings, enriched
 from mmr.training.targets import TargetRules, Targets
+from mmr.training.text_answers import AskedTitles
 from mmr.training.text_source import TextSource
 from mmr.types import Int64Array
 
@@ -65,6 +66,7 @@ class TrainingBatch:
         targets: How they belong together.
         fold: Of the queries, which decides the product texts that they see; None for all texts.
         pixels: `(own products, 3, height, width)` uint8, where the stage reads photographs.
+        asked: Titles asked beside the queries, where the stage keeps what the text answers.
     """
 
     step: int
@@ -75,6 +77,7 @@ class TrainingBatch:
     targets: Targets
     fold: int | None = None
     pixels: Tensor | None = None
+    asked: AskedTitles | None = None
 
 
 class QueryObjective(ABC):

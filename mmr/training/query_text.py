@@ -56,14 +56,17 @@ def drawn_wordings(
     return np.where(other, random.integers(1, settings.wordings + 1, len(queries)), 0)
 
 
+def bare_word(word: str) -> str:
+    """A word without the signs around it, in small letters."""
+    return word.strip(".,;:!?()\"'").casefold()
+
+
 def _reworded(
     words: list[str], kept: frozenset[str], settings: QueryTextSettings, random: np.random.Generator
 ) -> str:
     stays = random.random(len(words)) >= settings.drop
     left = [
-        word
-        for word, stay in zip(words, stays, strict=True)
-        if stay or word.strip(".,;:!?()\"'").casefold() in kept
+        word for word, stay in zip(words, stays, strict=True) if stay or bare_word(word) in kept
     ]
     if not left and words:
         left = [words[int(random.integers(len(words)))]]

@@ -24,6 +24,8 @@ class Stream(IntEnum):
     TEACHER = 7
     CATEGORIES = 8
     FOLDS = 9
+    TITLES = 10
+    ASKED = 11
 
 
 def random_stream(seed: int, stream: Stream, step: int) -> np.random.Generator:

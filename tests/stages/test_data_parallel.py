@@ -41,6 +41,7 @@ def exact(settings: RunSettings) -> RunSettings:
         "hard_negatives": {"count": 2, "depth": 6},  # mined at step 0, drawn from step 3
         "query_text": {"wordings": 2},
     }
+    plain["fusion"]["text_answers"] = {"weight": 0.5, "titles": 30, "depth": 6, "batch": 7}
     plain["fusion"]["loop"]["ema_decay"] = 0.5
     return RunSettings.model_validate(plain)
 

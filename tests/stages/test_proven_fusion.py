@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mmr import stages
 from mmr.config.model import FusionKind
 from mmr.config.run import RunSettings
+from mmr.config.training import TextAnswerSettings
 from mmr.models.storage import load_retriever
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages import adoption
@@ -93,6 +95,25 @@ def test_concatenation_and_single_modalities_have_nothing_to_prove(
 
     assert report.adoption is None
     assert load_retriever(tmp_path / "proven").kind is kind
+
+
+def test_where_the_network_keeps_the_texts_answers_it_is_held_against_a_concatenation_without(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = train("plain", kind=FusionKind.CONCAT)
+    kept = TextAnswerSettings(weight=0.5, titles=20, depth=6, batch=6)
+    held_against = adoption._concatenation
+
+    def unbeatable(*args: Any) -> float:
+        found = held_against(*args)
+        assert found == plain.validation_ndcg_at_10
+        return found + 1
+
+    monkeypatch.setattr(adoption, "_concatenation", unbeatable)
+
+    train("proven", only_if_better=True, text_answers=kept)
+
+    assert encoder_fingerprint(tmp_path / "proven") == encoder_fingerprint(tmp_path / "plain")
 
 
 def test_a_proven_fusion_is_not_trained_again(train: Train, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mmr import stages
 from mmr.config.model import FusionKind
 from mmr.config.run import RunSettings
 from mmr.config.techniques import TechniqueSettings
-from mmr.config.training import StageSettings
+from mmr.config.training import StageSettings, TextAnswerSettings
 from mmr.data.dataset import Dataset
 from mmr.errors import ConfigError, DataContractError
 from mmr.release.fingerprint import encoder_fingerprint
@@ -27,6 +27,7 @@ EVERYTHING = {
     "hard_negatives": {"count": 2, "depth": 6, "every": 10, "pool": 60, "ceiling": 1.0},
     "query_text": {"wordings": 2},
 }
+ASKED = {"weight": 0.5, "titles": 30, "depth": 6, "drawn": 2, "batch": 8}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,9 @@ def all_on(tiny_settings: RunSettings, scores: Path) -> RunSettings:
             "text_only": tiny_settings.text_only.model_copy(update=changes),
             "vision": tiny_settings.vision.model_copy(update={"loop": loop, "images_at_once": 10}),
             "align": tiny_settings.align.model_copy(update={**changes, "images_at_once": 10}),
-            "fusion": tiny_settings.fusion.model_copy(update=changes),
+            "fusion": tiny_settings.fusion.model_copy(
+                update={**changes, "text_answers": TextAnswerSettings.model_validate(ASKED)}
+            ),
         }
     )
 
