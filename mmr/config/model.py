@@ -100,6 +100,11 @@ class VisionSettings(Settings):
         description="How a photograph of another shape is brought to size: whole with white "
         "margins, squeezed, or cut at the longer side.",
     )
+    trim: bool = Field(
+        False,
+        description="With `pad` and a backbone of `config`: the frame loses the white margins that "
+        "nearly all photographs of the shop would have in it.",
+    )
     resample: Literal["bilinear", "bicubic", "lanczos"] = "bilinear"
     mean: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="Of each channel.")
     std: tuple[float, float, float] = Field((0.5, 0.5, 0.5), description="Of each channel.")

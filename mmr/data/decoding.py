@@ -93,6 +93,19 @@ def decoded(
     return np.asarray(fitted, dtype=np.uint8)
 
 
+def photograph_shapes(dataset: Dataset, *, most: int) -> list[tuple[int, int]]:
+    """Height and width in pixels of the catalogue's first photographs, none of them decoded."""
+    shapes: list[tuple[int, int]] = []
+    for batch in _image_bytes(dataset, skip=0):
+        for data in batch:
+            if data is not None:
+                with Image.open(io.BytesIO(data)) as image:
+                    shapes.append((image.height, image.width))
+        if len(shapes) >= most:
+            break
+    return shapes[:most]
+
+
 def _cores() -> int:
     return min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from PIL import Image, ImageOps
 
 WHITE = (255, 255, 255)
+_NEARLY_ALL = 0.95  # of the photographs; the others are fitted in a little smaller
 _METHODS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -41,3 +45,26 @@ class Framing:
         if self.fit == "crop":
             return ImageOps.fit(image, (width, height), method=method)
         return ImageOps.pad(image, (width, height), method=method, color=WHITE)
+
+
+def trimmed_size(
+    shapes: Sequence[tuple[int, int]], *, height: int, width: int, step: int
+) -> tuple[int, int]:
+    """The part of a frame that nearly all photographs need when they are fitted in whole.
+
+    Args:
+        shapes: Height and width of some photographs, in pixels.
+        height: Of the frame.
+        width: Of the frame.
+        step: Both sides stay multiples of it, unless the frame is none itself.
+
+    Returns:
+        Height and width, at most those of the frame; those of the frame if there are no shapes.
+    """
+    if not shapes:
+        return height, width
+    sides = np.asarray(shapes, dtype=np.float64)
+    scale = np.minimum(height / sides[:, 0], width / sides[:, 1])
+    needed = np.quantile(sides * scale[:, None], _NEARLY_ALL, axis=0, method="higher")
+    rows, columns = (step * math.ceil(round(side / step, 6)) for side in needed.tolist())
+    return min(height, rows), min(width, columns)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_CELL = 4  # pixels a side that vote together
+CELL = 4  # pixels a side that vote together
 _FLOOR = 1e-4  # under the square root, where its slope would be endless
 
 
@@ -52,7 +52,7 @@ class ColourHistogram(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, shares: Tensor, grid: Tensor) -> Tensor:
-        cells = F.avg_pool2d(shares.float(), _CELL)  # (batch, 3, rows, columns)
+        cells = F.avg_pool2d(shares.float(), CELL)  # (batch, 3, rows, columns)
         foreground = (1 - cells.amin(1, keepdim=True)).clamp(min=0.02)
         weights = foreground
         if self.near is not None and self.far is not None:

@@ -15,6 +15,7 @@ from mmr.models.storage import load_retriever
 from mmr.stages.adoption import complete_if_better
 from mmr.stages.image_towers import ImageStageData, encoder_rate
 from mmr.stages.stage_report import StageReport
+from mmr.stages.training_data import framed
 from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.loop import FitResult
 from mmr.training.objectives import VisionObjective
@@ -46,7 +47,8 @@ def _train(
     torch.manual_seed(settings.seed)
     retriever = load_retriever(text_only).to(accelerator().device)
     text = retriever.settings.text  # as the parent was built
-    retriever.settings = settings.model.model_copy(update={"text": text})
+    vision = framed(settings.model.vision, run.dataset)
+    retriever.settings = settings.model.model_copy(update={"text": text, "vision": vision})
     retriever.with_images()
     retriever.with_fusion(FusionKind.MEAN)
     data = ImageStageData.open(run.dataset, retriever, cache=run.cache)

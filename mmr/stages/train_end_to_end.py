@@ -13,6 +13,7 @@ from mmr.stages.features import encoded_images
 from mmr.stages.image_towers import ImageStageData, encoder_rate
 from mmr.stages.query_inputs import teacher_identity
 from mmr.stages.stage_report import StageReport
+from mmr.stages.training_data import framed
 from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.end_to_end_objective import EndToEndObjective
 from mmr.training.loop import FitResult
@@ -42,7 +43,9 @@ def _train(
     dataset: Dataset, run: StageRun, settings: EndToEndStageSettings
 ) -> tuple[Retriever, dict[str, FitResult]]:
     torch.manual_seed(settings.seed)
-    retriever = new_text_retriever(settings.model).to(accelerator().device)
+    model = settings.model
+    model = model.model_copy(update={"vision": framed(model.vision, dataset)})
+    retriever = new_text_retriever(model).to(accelerator().device)
     retriever.with_images()
     retriever.with_fusion(settings.stage.kind)
     data = ImageStageData.open(dataset, retriever, cache=run.cache, settings=settings)

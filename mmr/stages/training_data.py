@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,21 @@ from scipy.sparse import csr_array
 
 from mmr.config.model import TextSettings, VisionSettings
 from mmr.data.dataset import Dataset, Split
+from mmr.data.decoding import photograph_shapes
 from mmr.data.expansion import Expansions, asked_words, expanded_title
-from mmr.data.framing import Framing
+from mmr.data.framing import Framing, trimmed_size
 from mmr.data.pixels import decoded_pixels
 from mmr.data.text import normalise_query
 from mmr.errors import DataContractError
 from mmr.evaluation.metrics import DEPTH, query_metrics
 from mmr.evaluation.ranking import exact_search
+from mmr.models.colour import CELL
 from mmr.models.text import product_text
 from mmr.training.data import Catalogue, JudgedQueries
 from mmr.training.shown_texts import ShownTexts, query_folds
 from mmr.types import Float32Array, Int64Array, Photographs
+
+_SEEN_SHAPES = 2_000  # photographs whose shape is looked at
 
 
 def product_texts(dataset: Dataset, words: Expansions | None = None) -> list[str]:
@@ -45,6 +50,26 @@ def product_texts(dataset: Dataset, words: Expansions | None = None) -> list[str
 def words_for(settings: TextSettings, dataset: Dataset) -> Expansions | None:
     """The words of document expansion where a model's texts hold them, else None."""
     return asked_words(dataset) if settings.expansion else None
+
+
+def framed(vision: VisionSettings, dataset: Dataset) -> VisionSettings:
+    """How a new image tower is to see the photographs of a shop: without margins if asked.
+
+    A network spends as long on white margins as on products.
+
+    Args:
+        vision: Settings of a tower that is not built yet.
+        dataset: Whose first photographs tell their usual shape.
+    """
+    if not vision.trim or vision.fit != "pad" or vision.backbone != "config":
+        return vision
+    height, width = trimmed_size(
+        photograph_shapes(dataset, most=_SEEN_SHAPES),
+        height=vision.height,
+        width=vision.width,
+        step=math.lcm(CELL, int(vision.architecture.get("patch_size", 1))),
+    )
+    return vision.model_copy(update={"height": height, "width": width})
 
 
 def open_catalogue(
