@@ -25,7 +25,7 @@ from mmr.config.run import load_settings
 from mmr.config.training import VisionStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import new_text_retriever
-from mmr.stages.training_data import open_catalogue, open_judged
+from mmr.stages.training_data import framed, open_catalogue, open_judged
 from mmr.training.loop import fit
 from mmr.training.objectives import TrainingInputs, VisionObjective
 from mmr.training.processes import accelerator
@@ -49,7 +49,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("dataset", type=Path, help="a prepared dataset")
     parser.add_argument("--preset", default="laptop", help="settings of the image tower")
     parser.add_argument(
-        "--pixels", type=int, help="side of the photographs; the preset's if absent"
+        "--pixels", type=int, help="side of the frame, before it is trimmed; the preset's if absent"
     )
     parser.add_argument("--batch", type=int, help="products a step; the preset's if absent")
     parser.add_argument("--steps", type=int, default=30)
@@ -58,8 +58,8 @@ def _parse() -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace, cache: Path) -> dict[str, object]:
-    settings = _settings(options)
     dataset = Dataset(options.dataset)
+    settings = _settings(options, dataset)
     kept = list(cache.glob("photographs/*"))
     start = time.perf_counter()
     catalogue = open_catalogue(dataset, vision=settings.model.vision, cache=cache)
@@ -105,12 +105,13 @@ def _measure(options: argparse.Namespace, cache: Path) -> dict[str, object]:
     }
 
 
-def _settings(options: argparse.Namespace) -> VisionStageSettings:
+def _settings(options: argparse.Namespace, dataset: Dataset) -> VisionStageSettings:
     stage = load_settings(options.preset).vision_stage
     steps = options.steps
     vision, image_stage = stage.model.vision, stage.stage
     if options.pixels:
         vision = vision.model_copy(update={"height": options.pixels, "width": options.pixels})
+    vision = framed(vision, dataset)
     loop = image_stage.loop.model_copy(
         update={"steps": steps, "validate_every": 10 * steps, "checkpoint_every": 10 * steps}
     )

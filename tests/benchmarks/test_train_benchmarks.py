@@ -97,3 +97,28 @@ def test_data_wait_reports_share_and_memory(
     assert 0 <= report["data_wait_share"] <= 1
     assert 0 < report["resident_mib"]["pss"] <= report["resident_mib"]["rss"]
     assert report["peak_resident_mib"] > 0.9 * report["resident_mib"]["rss"]
+
+
+def test_trimmed_frame_compares_steps_of_both_frames(
+    tiny_dataset: Path,
+    tiny_settings: RunSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plain = tiny_settings.model_dump(mode="json")
+    plain["model"]["vision"] |= {"height": 32, "width": 64}
+    preset = tmp_path / "settings.yaml"
+    preset.write_text(yaml.safe_dump(plain))
+    arguments = [str(tiny_dataset), "--preset", str(preset), "--rounds", "3", "--batch", "8"]
+    monkeypatch.setattr(sys, "argv", ["trimmed_frame.py", *arguments])
+
+    load("trimmed_frame").main()
+
+    report = json.loads(capsys.readouterr().out)
+    assert report["whole"]["frame"] == "32x64"
+    assert report["trimmed"]["frame"] == "32x32"  # the tiny shop's photographs are square
+    assert report["batch"] == 8
+    assert report["whole"]["step_ms"] > 0
+    assert report["trimmed"]["step_ms"] > 0
+    assert report["ratio"] > 0

@@ -20,6 +20,7 @@ from mmr.errors import ArtifactError, CorruptArtifactError, DataContractError
 from mmr.models.export import export_query_encoder
 from mmr.models.storage import load_retriever
 from mmr.release.fingerprint import encoder_fingerprint
+from mmr.stages import training_run
 from mmr.stages.embedding import embed_products, embed_queries
 from mmr.stages.training_data import open_judged
 from mmr.training import loop as training_loop
@@ -270,3 +271,20 @@ def test_reports_are_flat_figures(chain: dict[str, Path]) -> None:
         "data_wait_share",
         "seconds",
     }
+
+
+def test_a_training_returns_its_memory_and_a_reused_result_has_none_to_return(
+    tiny_dataset: Path, tiny_settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returned: list[bool] = []
+    monkeypatch.setattr(training_run, "return_freed_memory", lambda: returned.append(True))
+
+    for name in ("first", "second"):
+        stages.train_text_only(
+            dataset=tiny_dataset,
+            out=tmp_path / name,
+            settings=tiny_settings.text_only_stage,
+            cache=tmp_path / "cache",
+        )
+
+    assert len(returned) == 1
