@@ -16,6 +16,7 @@ from mmr.config.index import IndexConfig
 from mmr.config.licences import LicenceSettings
 from mmr.config.model import FusionKind, ModelSettings
 from mmr.config.monitor import MonitorConfig
+from mmr.config.techniques import TextAnswerSettings
 from mmr.config.training import (
     AlignStage,
     AlignStageSettings,
@@ -24,7 +25,6 @@ from mmr.config.training import (
     FusionStage,
     FusionStageSettings,
     LossSettings,
-    TextAnswerSettings,
     TextOnlyStage,
     TextOnlyStageSettings,
     VisionStage,

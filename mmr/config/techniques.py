@@ -117,3 +117,25 @@ class TechniqueSettings(Settings):
     hard_negatives: HardNegativeSettings = HardNegativeSettings()
     query_text: QueryTextSettings = QueryTextSettings()
     distillation: DistillationSettings = DistillationSettings()
+
+
+class TextAnswerSettings(Settings):
+    """Titles asked as queries, so that a fused product answers them as its text alone does.
+
+    Colours and some other words are left out of them: what remains (brand, type, size) no
+    photograph tells.
+    """
+
+    weight: float = Field(
+        0.0, ge=0, description="Of the divergence from the text's scores; 0 is off."
+    )
+    titles: PositiveInt = Field(8_000, description="Asked titles, of products with an image.")
+    drop: float = Field(0.3, ge=0, le=1, description="Chance of a further word to be left out.")
+    shown_words: tuple[str, ...] = Field(
+        (),
+        description="Further words that a photograph answers and no title is asked with, such as "
+        "colours in another language.",
+    )
+    depth: PositiveInt = Field(50, description="Products of a title, nearest by their text.")
+    drawn: PositiveInt = Field(5, description="Of these, drawn in a step for each title.")
+    batch: PositiveInt = Field(128, description="Titles asked in a step.")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmr.config.training import TextAnswerSettings
+from mmr.config.techniques import TextAnswerSettings
 from mmr.training.query_text import COLOUR_WORDS, bare_word
 from mmr.training.streams import Stream, random_stream
 from mmr.types import Int64Array

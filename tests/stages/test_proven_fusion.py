@@ -12,7 +12,7 @@ import pytest
 from mmr import stages
 from mmr.config.model import FusionKind
 from mmr.config.run import RunSettings
-from mmr.config.training import TextAnswerSettings
+from mmr.config.techniques import TextAnswerSettings
 from mmr.models.storage import load_retriever
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages import adoption

@@ -14,8 +14,8 @@ import pytest
 from mmr import stages
 from mmr.config.model import FusionKind
 from mmr.config.run import RunSettings
-from mmr.config.techniques import TechniqueSettings
-from mmr.config.training import StageSettings, TextAnswerSettings
+from mmr.config.techniques import TechniqueSettings, TextAnswerSettings
+from mmr.config.training import StageSettings
 from mmr.data.dataset import Dataset
 from mmr.errors import ConfigError, DataContractError
 from mmr.release.fingerprint import encoder_fingerprint

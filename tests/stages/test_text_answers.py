@@ -10,7 +10,8 @@ import torch
 
 from mmr.config.model import FusionKind
 from mmr.config.run import RunSettings
-from mmr.config.training import FusionStageSettings, TextAnswerSettings
+from mmr.config.techniques import TextAnswerSettings
+from mmr.config.training import FusionStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmr.config.training import FusionStage, FusionStageSettings, TextAnswerSettings
+from mmr.config.techniques import TextAnswerSettings
+from mmr.config.training import FusionStage, FusionStageSettings
 from mmr.training.fusion_objective import FusionObjective
 from mmr.training.query_text import COLOUR_WORDS
 from mmr.training.text_answers import AskedTitles, TextAnswers, asked_titles
