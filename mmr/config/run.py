@@ -16,7 +16,6 @@ from mmr.config.index import IndexConfig
 from mmr.config.licences import LicenceSettings
 from mmr.config.model import FusionKind, ModelSettings
 from mmr.config.monitor import MonitorConfig
-from mmr.config.techniques import TextAnswerSettings
 from mmr.config.training import (
     AlignStage,
     AlignStageSettings,
@@ -86,7 +85,7 @@ class RunSettings(Settings):
             "only_if_better": False,
             "auxiliary_weight": 0.0,
             "image_only_steps": 0,
-            "text_answers": TextAnswerSettings(),
+            "text_answers": self.fusion.text_answers.model_copy(update={"weight": 0.0}),
         }
         return self.fusion.model_copy(update=plain)
 

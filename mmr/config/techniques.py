@@ -136,6 +136,6 @@ class TextAnswerSettings(Settings):
         description="Further words that a photograph answers and no title is asked with, such as "
         "colours in another language.",
     )
-    depth: PositiveInt = Field(50, description="Products of a title, nearest by their text.")
+    depth: PositiveInt = Field(10, description="Products of a title, nearest by their text.")
     drawn: PositiveInt = Field(5, description="Of these, drawn in a step for each title.")
     batch: PositiveInt = Field(128, description="Titles asked in a step.")

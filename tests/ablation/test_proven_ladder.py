@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmr.ablation.run import run_ladder
 from mmr.config.run import RunSettings
+from mmr.config.techniques import TextAnswerSettings
 from tests.ablation.ladder_requests import request_of, stage_of
 
 
@@ -18,7 +19,11 @@ def test_stages_that_prove_themselves_stand_in_order_and_cost_no_training_of_the
             for part, changed in {
                 "vision": {"only_if_better": True},
                 "align": {"only_if_better": True},
-                "fusion": {"auxiliary_weight": 0.0},  # as in the probe
+                # without the losses that the probe goes without, and one that the network has alone
+                "fusion": {
+                    "auxiliary_weight": 0.0,
+                    "text_answers": TextAnswerSettings(weight=0.5, titles=20, depth=6, batch=6),
+                },
             }.items()
         }
     )
