@@ -122,8 +122,8 @@ class TechniqueSettings(Settings):
 class TextAnswerSettings(Settings):
     """Titles asked as queries, so that a fused product answers them as its text alone does.
 
-    Colours and some other words are left out of them: what remains (brand, type, size) no
-    photograph tells.
+    Colours, which photographs tell best, and some other words are left out of them: brand, type and
+    size remain, which the text knows better.
     """
 
     weight: float = Field(

@@ -55,9 +55,17 @@ def text_answers(
     features = query_features(retriever, queries, cache=cache)
     query_embeddings = retriever.query_head(features)
     text_embeddings = retriever.text_head(products)
-    nearest, _ = exact_search(
-        query_embeddings.float().cpu().numpy(), text_embeddings.float().cpu().numpy(), stage.depth
+    with_text = np.flatnonzero(catalogue.has_text)  # the others' texts answer nothing
+    places, _ = exact_search(
+        query_embeddings.float().cpu().numpy(),
+        text_embeddings.float().cpu().numpy()[with_text],
+        stage.depth,
     )
     return TextAnswers(
-        features, query_embeddings, text_embeddings, nearest, settings=stage, seed=settings.seed
+        features,
+        query_embeddings,
+        text_embeddings,
+        with_text[places],
+        settings=stage,
+        seed=settings.seed,
     )

@@ -79,3 +79,28 @@ def test_nothing_is_asked_where_it_is_off_or_nothing_is_fused(
     settings = stage_c(tiny_settings, **changed)
 
     assert answers_by(towers, tiny_dataset, settings, tmp_path)[2] is None
+
+
+def test_a_product_without_a_text_is_no_answer_of_the_text(
+    tiny_dataset: Path,
+    tiny_settings: RunSettings,
+    towers: Path,
+    tmp_path: Path,
+) -> None:
+    """However near the vector of an empty text may stand, it says nothing that could be kept."""
+    opened, retriever = Dataset(tiny_dataset), load_retriever(towers)
+    catalogue = open_catalogue(opened, vision=retriever.settings.vision, cache=tmp_path)
+    products = product_features(retriever, catalogue.texts, cache=tmp_path)
+    settings = stage_c(tiny_settings, text_answers=ASKED)
+
+    def nearest() -> set[int]:
+        answers = text_answers(
+            retriever, opened, catalogue, products, settings=settings, cache=tmp_path
+        )
+        assert answers is not None
+        return set(answers.nearest.ravel().tolist())
+
+    silent = sorted(nearest())[::2]
+    catalogue.has_text[silent] = False
+
+    assert not nearest() & set(silent)
