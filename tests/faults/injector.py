@@ -18,10 +18,13 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from multiprocessing import connection
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from tests.faults.writes import PATH_EVENTS, boundaries, written_path
 
 _PRELOADED = ["tests.faults.preload"]
 _TIMEOUT_S = 240.0
+_REAPING = threading.Lock()
 
 
 class Fault(StrEnum):
@@ -158,15 +162,14 @@ def run(
         process = context.Process(
             target=_child, args=(command, arguments, root.resolve(), fault, at, result)
         )
-        process.start()
-        process.join(_TIMEOUT_S)
-        if process.is_alive():
-            process.kill()
+        exitcode = _exitcode_of(process)
+        if exitcode is None:
             raise TimeoutError(f"{command.__name__}{arguments} hung for {_TIMEOUT_S:.0f} s")
-        if process.exitcode == -signal.SIGKILL:
+        if exitcode == -signal.SIGKILL:
             return Outcome(killed=True, last=_read(scratch, "last"))
-        if process.exitcode != 0:
-            raise RuntimeError(f"{command.__name__}{arguments} crashed: {_read(scratch, 'last')}")
+        if exitcode != 0:
+            said = _read(scratch, "last")
+            raise RuntimeError(f"{command.__name__}{arguments} crashed, status {exitcode}: {said}")
         record = json.loads(result.read_text(encoding="utf-8"))
         return Outcome(
             killed=False,
@@ -174,6 +177,22 @@ def run(
             error=record["error"],
             writes=tuple(record["writes"]),
         )
+
+
+def _exitcode_of(process: ForkServerProcess) -> int | None:
+    """Starts a process and waits for its end; None if it had to be ended.
+
+    Any thread that starts a process looks after all that have ended, and the status of one can be
+    read but once: without the lock, two threads at it take each other's for a crash.
+    """
+    with _REAPING:
+        process.start()
+    ended = connection.wait([process.sentinel], _TIMEOUT_S)  # reads nothing
+    with _REAPING:
+        if not ended:
+            process.kill()
+        process.join()
+        return process.exitcode if ended else None
 
 
 def _read(directory: str, name: str) -> str:
