@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 WHITE = (255, 255, 255)
-_NEARLY_ALL = 0.95  # of the photographs; the others are fitted in a little smaller
+PHOTOGRAPHS_SEEN = 2_000  # a catalogue's first ones tell how it takes its photographs
+_NEARLY_ALL = 0.95  # of them; the others are fitted in a little smaller
 _METHODS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,

@@ -15,7 +15,7 @@ from mmr.config.model import TextSettings, VisionSettings
 from mmr.data.dataset import Dataset, Split
 from mmr.data.decoding import photograph_shapes
 from mmr.data.expansion import Expansions, asked_words, expanded_title
-from mmr.data.framing import Framing, trimmed_size
+from mmr.data.framing import PHOTOGRAPHS_SEEN, Framing, trimmed_size
 from mmr.data.pixels import decoded_pixels
 from mmr.data.text import normalise_query
 from mmr.errors import DataContractError
@@ -26,8 +26,6 @@ from mmr.models.text import product_text
 from mmr.training.data import Catalogue, JudgedQueries
 from mmr.training.shown_texts import ShownTexts, query_folds
 from mmr.types import Float32Array, Int64Array, Photographs
-
-_SEEN_SHAPES = 2_000  # photographs whose shape is looked at
 
 
 def product_texts(dataset: Dataset, words: Expansions | None = None) -> list[str]:
@@ -64,7 +62,7 @@ def framed(vision: VisionSettings, dataset: Dataset) -> VisionSettings:
     if not vision.trim or vision.fit != "pad" or vision.backbone != "config":
         return vision
     height, width = trimmed_size(
-        photograph_shapes(dataset, most=_SEEN_SHAPES),
+        photograph_shapes(dataset, most=PHOTOGRAPHS_SEEN),
         height=vision.height,
         width=vision.width,
         step=math.lcm(CELL, int(vision.architecture.get("patch_size", 1))),

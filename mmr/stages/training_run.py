@@ -18,7 +18,7 @@ import mmr.models
 import mmr.training
 from mmr.atomic import new_directory, write_json
 from mmr.config.training import LoopSettings, StageSettings
-from mmr.data import expansion
+from mmr.data import expansion, framing
 from mmr.data.dataset import Dataset
 from mmr.hashing import files_below, sha256_file, sha256_json
 from mmr.memory import return_freed_memory
@@ -217,12 +217,11 @@ def _link(source: str, target: str) -> str:
 
 def _code_hash() -> str:
     """Hash of the code that decides a model: changed code must not meet old results."""
-    return sha256_json(
-        [
-            sha256_file(file)
-            for package in (mmr.config, mmr.models, mmr.training)
-            for file in files_below(Path(str(package.__file__)).parent)
-            if file.suffix == ".py"
-        ]
-        + [sha256_file(Path(str(expansion.__file__)))]
-    )
+    files = [
+        file
+        for package in (mmr.config, mmr.models, mmr.training)
+        for file in files_below(Path(str(package.__file__)).parent)
+        if file.suffix == ".py"
+    ]
+    files += [Path(str(module.__file__)) for module in (expansion, framing)]
+    return sha256_json([sha256_file(file) for file in files])
