@@ -12,10 +12,12 @@ import pytest
 from mmr import stages
 from mmr.config.model import FusionKind
 from mmr.config.run import RunSettings
+from mmr.data import framing
 from mmr.data.dataset import Dataset
 from mmr.models.storage import load_retriever
 from mmr.stages.embedding import embed_products
 from mmr.stages.training_data import framed
+from mmr.stages.training_run import StageRun
 
 Train = Callable[..., tuple[Path, Path]]
 
@@ -102,3 +104,19 @@ def test_a_trimmed_frame_is_made_of_whole_patches(
     vision = with_vision(tiny_settings, **changed).model.vision
 
     assert framed(vision, Dataset(tiny_dataset)).width == 48
+
+
+def test_a_changed_rule_of_the_frame_does_not_meet_what_the_old_one_trained(
+    tiny_dataset: Path, tiny_settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = StageRun(
+        "finetune_vision", Dataset(tiny_dataset), None, tiny_settings.vision_stage, tmp_path
+    )
+    rule = Path(str(framing.__file__)).read_text(encoding="utf-8")
+    changed = tmp_path / "framing.py"
+    changed.write_text(rule.replace("_NEARLY_ALL = 0.95", "_NEARLY_ALL = 0.5"), encoding="utf-8")
+    before = run.key
+
+    monkeypatch.setattr(framing, "__file__", str(changed))
+
+    assert run.key != before
