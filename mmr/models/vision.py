@@ -24,6 +24,7 @@ from mmr.models.text import unit_channels
 
 _CLASS_TOKEN = {"vit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "beit"}
 _OWN_POOLING = {"convnext", "convnextv2"}
+_SAFE_CHANNELS = 16
 
 
 class ImageEncoder(nn.Module):
@@ -44,7 +45,8 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, backbone: PreTrainedModel, settings: VisionSettings) -> None:
         super().__init__()
-        self.backbone = backbone
+        self._layout = _fast_safe_layout(backbone)
+        self.backbone = backbone.to(memory_format=self._layout)
         self.settings = settings
         self.register_buffer("mean", torch.tensor(settings.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(settings.std).view(3, 1, 1), persistent=False)
@@ -86,7 +88,7 @@ class ImageEncoder(nn.Module):
         return F.adaptive_avg_pool2d(states, side).flatten(2).mT
 
     def _run(self, shares: Tensor) -> Any:
-        inputs = ((shares - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        inputs = ((shares - self.mean) / self.std).contiguous(memory_format=self._layout)
         return self.backbone(pixel_values=inputs, **self._options)
 
     def _pool(self, output: Any) -> Tensor:
@@ -108,6 +110,20 @@ class ImageEncoder(nn.Module):
         patches = states[:, states.shape[1] - rows * columns :]
         grid: Tensor = patches.mT.unflatten(2, (rows, columns))
         return grid
+
+
+def _fast_safe_layout(backbone: nn.Module) -> torch.memory_format:
+    """How images lie in memory: channels last, which convolutions like, unless that breaks them.
+
+    On CPUs with AVX-512 oneDNN writes out of bounds with it in training, where a strided 1 by 1
+    convolution has fewer than 16 channels (uxlfoundation/oneDNN, issue 6035).
+    """
+    breaks = any(
+        layer.kernel_size == (1, 1) and max(layer.stride) > 1 and layer.in_channels < _SAFE_CHANNELS
+        for layer in backbone.modules()
+        if isinstance(layer, nn.Conv2d)
+    )
+    return torch.contiguous_format if breaks else torch.channels_last
 
 
 def _state_channels(config: PretrainedConfig) -> int:
@@ -149,7 +165,7 @@ def new_image_encoder(settings: VisionSettings) -> ImageEncoder:
         pooling = _trained_pooling(backbone.config) if settings.backbone != "config" else "mean"
     _check_pooling(backbone.config, pooling)
     settings = settings.model_copy(update={"pooling": pooling})
-    return ImageEncoder(backbone.to(memory_format=torch.channels_last), settings)
+    return ImageEncoder(backbone, settings)
 
 
 def _trained_pooling(config: PretrainedConfig) -> Literal["mean", "cls", "own"]:
@@ -171,7 +187,7 @@ def _check_pooling(config: PretrainedConfig, pooling: str) -> None:
 def stored_image_encoder(directory: Path, settings: VisionSettings) -> ImageEncoder:
     """Builds the image encoder of a stored model: its shape, not yet its weights."""
     backbone = backbone_of_shape(directory)
-    return ImageEncoder(backbone.to(memory_format=torch.channels_last), settings)
+    return ImageEncoder(backbone, settings)
 
 
 def save_image_shape(encoder: ImageEncoder, directory: Path) -> None:
