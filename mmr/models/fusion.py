@@ -186,7 +186,7 @@ class ModalityExpert(nn.Module):
     Shape:
         - input, output: `(batch, dim)`, unit length.
 
-    Source: ours; measured in docs/training.md.
+    Source: ours; measured in docs/experiments.md.
     """
 
     def __init__(self, dim: int) -> None:

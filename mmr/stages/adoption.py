@@ -46,7 +46,7 @@ def complete_if_better(
         out: The model directory to write.
         train: Trains a run of the stage by some settings of it.
 
-    Source: ours; measured in docs/training.md.
+    Source: ours; measured in docs/experiments.md.
     """
     begin = time.monotonic()
     start, end = _untrained(_unproven(settings)), _unproven(settings)
@@ -79,7 +79,7 @@ def complete_fusion_if_better(
         settings: Its settings.
         out: The model directory to write.
 
-    Source: ours; measured in docs/training.md.
+    Source: ours; measured in docs/experiments.md.
     """
     begin = time.monotonic()
     network = _unproven(settings)

@@ -120,7 +120,7 @@ def encoder_rate(
         random: The full rate of random ones.
         photographs: Of the catalogue.
 
-    Source: ours, measured on two catalogues (docs/training.md).
+    Source: ours, measured on two catalogues (docs/experiments.md).
     """
     if vision.backbone != "config":
         return pretrained
