@@ -32,6 +32,12 @@ _EXAMPLES = """
 """
 
 
+_KEPT_START = (
+    "No step of the fusion's training answered the validation queries better than its start, equal "
+    "shares of text and image: the weights of all products are those of the start."
+)
+
+
 def explain_command(
     product_id: Annotated[str, typer.Argument(help="The shop's own id.", show_default=False)],
     query: Annotated[
@@ -153,6 +159,8 @@ def _tables(explanation: Explanation) -> list[RenderableType]:
         parts.append(
             Text(f"Fusion {explanation.fusion} has no weights: read what is left without each.")
         )
+    elif explanation.kept_start:
+        parts.append(Text(_KEPT_START))
     if explanation.query is not None:
         scores = Table(
             title=Text(f"“{visible(explanation.query)}”", style="bold"), title_justify="left"

@@ -84,16 +84,19 @@ class ModalitySummary:
         histogram: Share of these products by image weight, `_BINS` equal bins from 0 to 1; empty
             where the fusion has no weights.
         fusion: Kind of the candidate's fusion.
+        kept_start: Whether no step of its training answered better than its start, equal shares.
     """
 
     rows: list[ModalityRow]
     histogram: list[float]
     fusion: str
+    kept_start: bool
 
     def as_json(self) -> dict[str, Any]:
         """For `gate.json`."""
         return {
             "fusion": self.fusion,
+            "kept_start": self.kept_start,
             "means": {
                 row.name: {name: value for name, value in vars(row).items() if name != "name"}
                 for row in self.rows
@@ -118,6 +121,7 @@ def summarise_modalities(
     found: CatalogueModalities,
     *,
     fusion: str,
+    kept_start: bool,
     product_ids: Sequence[str],
     judgements: pd.DataFrame,
     slices: Sequence[Slice],
@@ -127,6 +131,7 @@ def summarise_modalities(
     Args:
         found: Of the candidate.
         fusion: Its kind.
+        kept_start: Whether no step of its training was better than its start.
         product_ids: The catalogue, by row.
         judgements: Columns `query_id`, `product_id`, `grade`.
         slices: Sets of queries.
@@ -151,7 +156,7 @@ def summarise_modalities(
     if found.weights is not None:
         counts, _ = np.histogram(found.weights[rows, 1], bins=_BINS, range=(0, 1))
         histogram = (counts / len(rows)).tolist()
-    return ModalitySummary(rows=averaged, histogram=histogram, fusion=fusion)
+    return ModalitySummary(rows=averaged, histogram=histogram, fusion=fusion, kept_start=kept_start)
 
 
 def _row(name: str, found: CatalogueModalities, rows: np.ndarray[Any, Any]) -> ModalityRow:

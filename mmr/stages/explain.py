@@ -19,6 +19,7 @@ from mmr.models.retriever import Retriever
 from mmr.models.storage import stored_settings
 from mmr.stages.embedding import ProductTower
 from mmr.stages.features import query_features
+from mmr.stages.gate_record import fusion_kept_start
 from mmr.stages.training_data import words_for
 from mmr.types import Float32Array
 
@@ -62,6 +63,8 @@ class Explanation:
         has_text, has_image: What the product has.
         expansion: Words of training queries that follow its title in the text that is embedded.
         weights: Of its vector; None where the fusion has none (`concat`, `cross_attention`).
+        kept_start: Whether no step of the fusion's training answered better than its start, so that
+            the weights are those of the start: equal shares.
         without_image: Cosine between its vector and the one that the tower makes without its
             image: 1 where the image changes nothing. None without text or without image.
         without_text: The same without its text.
@@ -76,6 +79,7 @@ class Explanation:
     has_image: bool
     expansion: tuple[str, ...]
     weights: ModalityWeights | None
+    kept_start: bool
     without_image: float | None
     without_text: float | None
     query: str | None
@@ -137,6 +141,7 @@ def explain(
             (words or {}).get(product_id, ()), table["title"][row].as_py() or ""
         ),
         weights=None if weights is None else _weights(weights[0]),
+        kept_start=fusion_kept_start(model),
         without_image=_cosine_without(tower, row, image=False) if both else None,
         without_text=_cosine_without(tower, row, text=False) if both else None,
         query=query,

@@ -201,6 +201,12 @@ def training_record(model: Path) -> dict[str, Any]:
     return record
 
 
+def fusion_kept_start(model: Path) -> bool:
+    """Whether no step of stage C answered better than its start, text and image in equal shares."""
+    record = training_record(model)
+    return record.get("stage") == "train_fusion" and record.get("best_step") == 0
+
+
 def stages_left_out(model: Path) -> list[str]:
     """Training stages that had to prove that they help and did not, with what was found."""
     found = {

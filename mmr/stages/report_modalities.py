@@ -18,6 +18,7 @@ from mmr.evaluation.modalities import (
     summarise_modalities,
 )
 from mmr.evaluation.report import ReportPlan
+from mmr.stages.gate_record import fusion_kept_start
 from mmr.types import Float32Array
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def report_modalities(
     summary = summarise_modalities(
         CatalogueModalities(weights=tower.weights(rows), both=both, **cosines),
         fusion=kind.value,
+        kept_start=fusion_kept_start(model),
         product_ids=task.product_ids,
         judgements=task.judgements,
         slices=evaluation.slices,

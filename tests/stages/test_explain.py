@@ -200,6 +200,25 @@ def test_the_command_finds_the_dataset_of_a_run_and_prints_tables_or_json(
     assert wanted in table
 
 
+@pytest.mark.parametrize(("best_step", "said"), [(0, True), (20, False)])
+def test_a_fusion_that_kept_its_start_says_so(
+    experts: Path, tiny_dataset: Path, tmp_path: Path, best_step: int, said: bool
+) -> None:
+    workspace = Workspace.open(tmp_path / "shop", create=True)
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "encoder").symlink_to(experts / "encoder")
+    write_json(model / "training.json", {"stage": "train_fusion", "best_step": best_step})
+    wanted = product(tiny_dataset, image=True)
+    where = ("--workspace", str(workspace.path), "--dataset", str(tiny_dataset))
+
+    table = run(wanted, "--model", str(model), *where)
+    record = json.loads(run(wanted, "--model", str(model), *where, "--json"))
+
+    assert record["kept_start"] is said
+    assert ("better than its start, equal shares" in " ".join(table.split())) is said
+
+
 def test_the_command_explains_a_release_with_its_own_dataset(
     experts: Path, tiny_dataset: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from mmr import stages
+from mmr.atomic import write_json
 from mmr.config.gate import GateConfig
 from mmr.config.index import IndexConfig
 from mmr.config.model import FusionKind
@@ -73,6 +75,25 @@ def test_weights_are_averaged_over_the_catalogue_and_over_each_slices_products(
     assert "What text and image weigh" in page
     assert page.count("<rect") == 20
     assert "both together" in page
+
+
+@pytest.mark.parametrize(("best_step", "said"), [(0, True), (20, False)])
+def test_the_page_says_where_the_fusion_kept_its_start(
+    untrained_model: Untrained,
+    tiny_dataset: Path,
+    tmp_path: Path,
+    best_step: int,
+    said: bool,
+) -> None:
+    candidate = tmp_path / "candidate"
+    shutil.copytree(untrained_model(FusionKind.BILINEAR_EXPERTS), candidate)
+    write_json(candidate / "training.json", {"stage": "train_fusion", "best_step": best_step})
+
+    text_only = untrained_model(FusionKind.TEXT_ONLY)
+    record, page = run_gate(candidate, text_only, tiny_dataset, tmp_path)
+
+    assert record["modalities"]["kept_start"] is said
+    assert ("better than its start, equal shares" in page) is said
 
 
 def test_example_queries_show_each_products_score_by_text_by_image_and_by_both(
