@@ -1,4 +1,4 @@
-"""The injector itself: what it says of a command is true."""
+"""The injector of `tests.faults`: what it says of a command is true."""
 
 from __future__ import annotations
 
