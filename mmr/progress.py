@@ -28,10 +28,13 @@ class Bar(Protocol):
 
 @contextmanager
 def progress_bar(description: str, total: int | None, *, show: bool = True) -> Iterator[Bar]:
-    """Shows the progress of one long piece of work on stderr, unless `show` is off."""
+    """Shows the progress of one long piece of work on stderr, unless `show` is off.
+
+    A terminal that says it is `dumb` gets lines, as a log does.
+    """
     if not show:
         yield _NoBar()
-    elif sys.stderr.isatty():
+    elif (console := Console(stderr=True)).is_terminal and not console.is_dumb_terminal:
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -39,7 +42,7 @@ def progress_bar(description: str, total: int | None, *, show: bool = True) -> I
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
+            console=console,
         ) as progress:
             yield _TerminalBar(progress, description, total)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,14 @@ def chain_of(
             )
         )
     return tuple(links)
+
+
+def due(chain: Sequence[Link]) -> Iterator[Link]:
+    """The links of a chain and those that they need, in the order of their training."""
+    for link in chain:
+        yield from due(link.samples_of)
+        yield from due(link.teacher)
+        yield link
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmr.ablation.run import LadderRequest
+from mmr.ablation.climb import LadderRequest
 from mmr.config.run import RunSettings
 
 

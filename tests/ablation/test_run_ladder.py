@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 
-from mmr.ablation import run as ablation_run
+from mmr.ablation import climb as ablation_climb
 from mmr.ablation.run import run_ladder
 from mmr.config.run import RunSettings
 from mmr.data.dataset import Dataset
@@ -132,7 +132,7 @@ def test_a_killed_ladder_goes_on_where_it_was(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     steps = {"taken": 0}
-    whole_step, whole_measure = training_loop._step, ablation_run.measure
+    whole_step, whole_measure = training_loop._step, ablation_climb.measure
     measured: list[str] = []
 
     def counting(*arguments):  # type: ignore[no-untyped-def]
@@ -146,7 +146,7 @@ def test_a_killed_ladder_goes_on_where_it_was(
         return whole_measure(model, *arguments, **more)
 
     monkeypatch.setattr(training_loop, "_step", counting)
-    monkeypatch.setattr(ablation_run, "measure", dying)
+    monkeypatch.setattr(ablation_climb, "measure", dying)
     request = request_of(prepared, settings, tmp_path / "workspace")
     with pytest.raises(KeyboardInterrupt):
         run_ladder(request, show=lambda line: None)
