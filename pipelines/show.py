@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.example_searches import search_table
 from pipelines.summary import RunSummary
 
 _METRICS = ("ndcg_at_10", "recall_at_10", "recall_at_100", "mrr_at_10")
@@ -22,15 +23,7 @@ def show_summary(summary: RunSummary, console: Console) -> None:
     console.print(_metrics_table(summary.gate))
     _show_decision(summary, console)
     for search in summary.searches:
-        table = Table(
-            "", "score", "product", "title", title=f"“{search.query}”", title_style="bold"
-        )
-        table.title_justify = "left"
-        for hit in search.hits:
-            table.add_row(str(hit.rank), f"{hit.score:.3f}", hit.product_id, hit.title)
-        table.caption = f"answered by release {search.release_id}"
-        table.caption_justify = "left"
-        console.print(table)
+        console.print(search_table(search))
     if summary.search_note:
         console.print(summary.search_note, markup=False)
     console.print(f"report        {summary.report}", markup=False)

@@ -10,13 +10,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from mmr.data.dataset import Dataset, DatasetManifest
-from mmr.errors import MmrError
 from mmr.workspace import Workspace
+from pipelines.example_searches import (
+    ShownSearch,
+    example_searches,
+    own_queries,
+    validation_grades,
+)
 from pipelines.local import LocalRun
 from pipelines.submission import Source
-
-EXAMPLE_SEARCHES = 3
-_EXAMPLE_HITS = 3
 
 
 class StepSummary(BaseModel):
@@ -25,23 +27,6 @@ class StepSummary(BaseModel):
     name: str
     status: str
     seconds: float
-
-
-class ShownHit(BaseModel):
-    """One product of an example search."""
-
-    rank: int
-    score: float
-    product_id: str
-    title: str
-
-
-class ShownSearch(BaseModel):
-    """One example search, answered by Triton."""
-
-    query: str
-    release_id: str
-    hits: list[ShownHit]
 
 
 class RunSummary(BaseModel):
@@ -112,7 +97,9 @@ def summarise(
     gate = run.outputs["gate"]
     reports = {step.name: step.report for step in run.steps}
     release_id = reports["register_release"].get("release_id")
-    shown, note = _search(workspace, searches or _own_queries(dataset))
+    shown, note = example_searches(
+        workspace, searches or own_queries(dataset), validation_grades(dataset)
+    )
     return RunSummary(
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=seconds,
@@ -138,37 +125,6 @@ def summarise(
         workspace=workspace.path,
         tracking_uri=tracking_uri,
     )
-
-
-def _own_queries(dataset: Dataset) -> tuple[str, ...]:
-    queries = dataset.queries("validation")["query"].drop_duplicates()
-    step = max(1, len(queries) // EXAMPLE_SEARCHES)
-    return tuple(queries.iloc[::step][:EXAMPLE_SEARCHES])
-
-
-def _search(workspace: Workspace, queries: tuple[str, ...]) -> tuple[list[ShownSearch], str]:
-    from serving.client import SearchClient
-    from serving.launcher import status
-
-    server = status(workspace)
-    if server.server is None or not server.answering:
-        return [], "No server answers for this workspace: `mmr serve` starts it."
-    try:
-        with SearchClient(server.server.grpc_url, probe=True) as client:
-            answers = client.search_many(queries, k=_EXAMPLE_HITS)
-    except MmrError as error:
-        return [], str(error)
-    return [
-        ShownSearch(
-            query=query,
-            release_id=answer.release_id,
-            hits=[
-                ShownHit(rank=hit.rank, score=hit.score, product_id=hit.product_id, title=hit.title)
-                for hit in answer.hits
-            ],
-        )
-        for query, answer in zip(queries, answers, strict=True)
-    ], ""
 
 
 def _read_json(path: Path) -> dict[str, Any]:

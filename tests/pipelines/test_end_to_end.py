@@ -178,6 +178,16 @@ def test_release_that_the_gate_promoted_answers_the_example_searches(
     assert len(first["searches"]) == 3
     assert {search["release_id"] for search in first["searches"]} == {first["release_id"]}
     assert all(len(search["hits"]) == 3 for search in first["searches"])
+    data = Dataset(Path(first["dataset_path"]))
+    query_of = data.queries("validation").set_index("query_id")["query"]
+    judgements = {
+        (query_of[row.query_id], row.product_id): row.grade
+        for row in data.judgements("validation").itertuples()
+    }
+    for search in first["searches"]:
+        for hit in search["hits"]:
+            assert hit["grade"] == judgements.get((search["query"], hit["product_id"]))
+    assert any(hit["grade"] for search in first["searches"] for hit in search["hits"])
 
 
 @pytest.mark.timeout(600)
