@@ -29,10 +29,9 @@ def climb_side_by_side(
 ) -> None:
     """Trains and measures all rungs of some seeds, so that a climb after it finds all of it kept.
 
-    A stage uses a second core badly, as its matrices are small, so as many seeds as cores and one
-    more end sooner so than one after the other (docs/ablation.md, "Several seeds at once"). What
-    several seeds need, such as features of a frozen encoder, one process makes and the others wait
-    for.
+    A stage uses a second core badly, as its matrices are small (docs/ablation.md, "Several seeds at
+    once"). What several seeds need, such as features of a frozen encoder, one process makes and the
+    others wait for.
 
     Args:
         request: What was asked for; its `jobs` are the processes.
@@ -65,6 +64,10 @@ def climb_side_by_side(
                 "A process that climbed a seed was killed, most likely for memory. Run the same "
                 "command with fewer --jobs; it goes on where it stopped."
             ) from error
+        except BaseException:  # such as Ctrl-C: the pool would wait for seeds of an hour
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
     if failed:
         raise failed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from mmr.ablation import side_by_side
+from mmr.ablation.climb import LadderRequest
 from mmr.ablation.run import run_ladder
 from mmr.config.run import RunSettings
 from mmr.errors import ArtifactError, ConfigError, DataContractError
@@ -100,6 +102,29 @@ def test_a_process_that_was_killed_is_told_with_the_cure(
         run_ladder(request, show=lambda line: None)
 
     assert not (tmp_path / "workspace" / "ablations").exists()
+
+
+def _fail_or_sleep(request: LadderRequest, path: Path, cache: Path, seed: int) -> None:
+    if seed == 7:
+        raise DataContractError("no such thing")
+    time.sleep(300)
+
+
+def test_an_interrupted_command_does_not_wait_for_its_processes(
+    prepared: Path, settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(side_by_side, "_climb_seed", _fail_or_sleep)
+    request = request_of(prepared, settings, tmp_path / "workspace", seeds=2, jobs=2)
+    begun = time.monotonic()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_ladder(request, show=interrupt)
+
+    assert time.monotonic() - begun < 120
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("jobs", [0, -1])
