@@ -105,8 +105,8 @@ def search_table(search: ShownSearch) -> Table:
         table.add_column("judged")
     table.title_justify = table.caption_justify = "left"
     table.caption = f"answered by release {search.release_id}"
-    if judged and any(hit.grade is None for hit in search.hits):
-        table.caption += "; –: not judged, so not counted as an answer"
+    if judged:
+        table.caption += "\njudged: the grade, of the query's best; –: not judged, counts as wrong"
     for hit in search.hits:
         grade = "–" if hit.grade is None else f"{hit.grade} of {search.best_grade}"
         cells = (

@@ -35,7 +35,7 @@ def test_judgements_say_what_a_title_does_not() -> None:
 
     rows = [line.split("│")[1:-1] for line in shown.splitlines() if line.startswith("│")]
     assert [row[-1].strip() for row in rows] == ["2 of 2", "1 of 2", "–"]
-    assert "–: not judged" in shown
+    assert "the grade, of the query's best" in shown
 
 
 def test_a_query_without_judgements_has_no_column_for_them() -> None:
