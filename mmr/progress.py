@@ -34,7 +34,7 @@ def progress_bar(description: str, total: int | None, *, show: bool = True) -> I
     """
     if not show:
         yield _NoBar()
-    elif (console := Console(stderr=True)).is_terminal and not console.is_dumb_terminal:
+    elif sys.stderr.isatty() and not Console(stderr=True).is_dumb_terminal:
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -42,7 +42,7 @@ def progress_bar(description: str, total: int | None, *, show: bool = True) -> I
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[note]}"),
-            console=console,
+            console=Console(stderr=True),
         ) as progress:
             yield _TerminalBar(progress, description, total)
     else:

@@ -46,10 +46,10 @@ def climb_side_by_side(
     """
     # Not fork: torch runs threads that a forked child would find locked.
     context = multiprocessing.get_context("spawn")
-    threads = max(1, (os.cpu_count() or 1) // request.jobs)
+    processes = min(request.jobs, len(seeds))
     failed: MmrError | None = None
     with ProcessPoolExecutor(
-        request.jobs, mp_context=context, initializer=_begin, initargs=(threads,)
+        processes, mp_context=context, initializer=_begin, initargs=(_threads(processes),)
     ) as pool:
         pending = {pool.submit(_climb_seed, request, path, cache, seed): seed for seed in seeds}
         try:
@@ -70,6 +70,11 @@ def climb_side_by_side(
             raise
     if failed:
         raise failed
+
+
+def _threads(processes: int) -> int:
+    """The share of the cores that one of several processes has, at least one."""
+    return max(1, len(os.sched_getaffinity(0)) // processes)
 
 
 def _climb_seed(request: LadderRequest, path: Path, cache: Path, seed: int) -> None:

@@ -39,7 +39,7 @@ def test_seeds_climbed_at_once_give_what_they_give_one_after_the_other(
 ) -> None:
     request = request_of(prepared, settings, tmp_path / "one", seeds=2, only=("image",))
     threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))  # as the processes have them
+    torch.set_num_threads(side_by_side._threads(2))  # as the processes have them
     try:
         _, expected = run_ladder(request, show=lambda line: None)
     finally:
@@ -86,6 +86,23 @@ def test_an_error_of_a_seed_is_told_and_raised_once_the_others_have_ended(
         "seed 7 ended with an error, others go on",
         "seed 8 ended with an error, others go on",
     ]
+
+
+def _note_threads(request: LadderRequest, path: Path, cache: Path, seed: int) -> None:
+    (cache / f"threads-{seed}").write_text(str(torch.get_num_threads()))
+
+
+def test_more_jobs_than_seeds_leave_no_core_idle(
+    prepared: Path, settings: RunSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_by_side, "_climb_seed", _note_threads)
+    request = request_of(prepared, settings, tmp_path / "workspace", jobs=64)
+
+    side_by_side.climb_side_by_side(
+        request, prepared, cache=tmp_path, seeds=[7], show=lambda line: None
+    )
+
+    assert int((tmp_path / "threads-7").read_text()) == len(os.sched_getaffinity(0))
 
 
 def _kill_itself(*arguments: object) -> None:
