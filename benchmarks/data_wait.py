@@ -26,6 +26,7 @@ from mmr.config.training import VisionStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import new_text_retriever
 from mmr.stages.training_data import framed, open_catalogue, open_judged
+from mmr.training.figures import Figures
 from mmr.training.loop import fit
 from mmr.training.objectives import TrainingInputs, VisionObjective
 from mmr.training.processes import accelerator
@@ -86,7 +87,7 @@ def _measure(options: argparse.Namespace, cache: Path) -> dict[str, object]:
             retriever,
             objective,
             parameters=groups,
-            validate=lambda: 0.0,
+            validate=Figures.none_yet,
             settings=settings.stage.loop,
             seed=settings.seed,
             checkpoint=Path(folder) / "checkpoint.pt",

@@ -165,13 +165,17 @@ def _show(report: StageReport) -> None:
         return
     how = "kept from before" if report.reused else f"{report.steps} steps"
     typer.echo(
-        f"{report.stage}: validation NDCG@10 {report.validation_ndcg_at_10:.4f} at step "
+        f"{report.stage}: validation NDCG@10 {report.validation.ndcg_at_10:.4f} at step "
         f"{report.best_step} ({how}, {report.seconds:.0f} s)"
     )
+    if report.blend is not None:
+        typer.echo(
+            "Drawn back towards the text, so as to find no less than without it: "
+            f"{report.blend:.2f} of what it learnt is kept."
+        )
     if report.adoption is not None:
         found = report.adoption
         verdict = "kept" if found.adopted else "left out"
         typer.echo(
-            f"NDCG@10 is {found.before:.4f} without the stage and {found.after:.4f} with it, so it "
-            f"is {verdict}."
+            f"Without the stage: {found.before}. With it: {found.after}. So it is {verdict}."
         )

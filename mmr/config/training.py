@@ -103,7 +103,8 @@ class VisionStage(Settings):
     only_if_better: bool = Field(
         False,
         description="Keep the stage only if a concatenation of text and image that learns after it "
-        "answers the validation queries at least as well as one that learns before it.",
+        "answers the validation queries at least as well as one that learns before it: by NDCG@10, "
+        "Recall@10 and Recall@100.",
     )
     batch_size: PositiveInt = Field(256, description="Products a step.")
     augment: bool = Field(True, description="Shift, zoom and mirror images; hue is never touched.")
@@ -130,7 +131,8 @@ class AlignStage(Settings):
     only_if_better: bool = Field(
         False,
         description="Keep the stage only if a concatenation of text and image that learns after it "
-        "answers the validation queries at least as well as one that learns before it.",
+        "answers the validation queries at least as well as one that learns before it: by NDCG@10, "
+        "Recall@10 and Recall@100.",
     )
     batch: QueryBatchSettings = QueryBatchSettings(queries=64, positives=3, negatives=64)
     image_weight: float = Field(0.5, ge=0, description="Weight of the query-image loss.")
@@ -157,7 +159,9 @@ class FusionStage(Settings):
     only_if_better: bool = Field(
         False,
         description="Keep the fusion network only if it answers the validation queries at least as "
-        "well as a concatenation of the same towers, which takes its place otherwise.",
+        "well, by NDCG@10, Recall@10 and Recall@100, as a concatenation of the same towers, which "
+        "takes its place otherwise. A concatenation that is below the text alone in one of them is "
+        "drawn back towards the text.",
     )
     batch: QueryBatchSettings = QueryBatchSettings(queries=256, positives=4, negatives=1024)
     auxiliary_weight: float = Field(0.25, ge=0, description="Weight of stage B's losses.")

@@ -95,6 +95,21 @@ class Concat(Mean):
         mean = super().forward(text, image, has_text=has_text, has_image=has_image)
         return torch.where((has_text & has_image).unsqueeze(1), mixed, mean)
 
+    @torch.no_grad()
+    def blend(self, learnt: Tensor, *, share: float) -> None:
+        """Moves the map between what it learnt and the text alone.
+
+        Args:
+            learnt: `(dim, 2 dim)`, weights of the map after training.
+            share: Of them in the result; at 0 a product with both has the text's embedding.
+
+        Source: interpolated weights of WiSE-FT (arXiv:2109.01903, section 3), between the text
+        alone and the concatenation in place of a model before and after its tuning.
+        """
+        text_alone = torch.zeros_like(learnt)
+        text_alone[:, : len(learnt)].fill_diagonal_(1.0)
+        self.mix.weight.copy_(torch.lerp(text_alone, learnt, share))
+
 
 class ModalAdaptation(Fusion):
     """Weighs text against image for each product, read from the product alone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -17,9 +18,11 @@ from mmr.config.training import (
     VisionStageSettings,
 )
 from mmr.models.retriever import Retriever
+from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.fusion_training import fusion_run, train_from
 from mmr.stages.stage_report import Adoption, StageReport
-from mmr.stages.training_run import StageRun, hand_over
+from mmr.stages.training_run import FLOOR, RECORD, StageRun, hand_over
+from mmr.training.figures import Figures
 from mmr.training.loop import FitResult
 
 Towers = TypeVar("Towers", VisionStageSettings, AlignStageSettings)
@@ -38,7 +41,8 @@ def complete_if_better(
     learns. A fusion that learns what to trust may do without it, and suffers where photographs were
     learnt by heart. So with a probe in the settings a concatenation learns from the towers before
     the stage and from those after it, and the better towers become the result; the record of the
-    training stays, with both figures.
+    training stays, with the figures of both. The second may be nowhere below the first, and that
+    nowhere below what the towers before were held against, in the beginning the text alone.
 
     Args:
         run: The stage with its inputs.
@@ -56,14 +60,19 @@ def complete_if_better(
     before, after = replace(run, settings=start), replace(run, settings=end)
     reused = after.ensure(partial(train, after, end))
     before.ensure(partial(train, before, start))
-    found = Adoption(
-        before=_concatenation(before.kept, before, settings.probe),
-        after=_concatenation(after.kept, after, settings.probe),
-    )
+    floor = _floor(run.parent)
+    without: Figures = _concatenation(before.kept, before, settings.probe, floor=floor)
+    if encoder_fingerprint(after.kept) != encoder_fingerprint(before.kept):
+        floor = without
+    having: Figures = _concatenation(after.kept, after, settings.probe, floor=floor)
+    found = Adoption(before=without, after=having)
     record = after.record()
     record["adoptions"] |= {run.stage: asdict(found)}
-    if not found.adopted:  # what is kept is step 0 of the training that the record tells of
-        record |= {name: before.record()[name] for name in ("best_step", "validation_ndcg_at_10")}
+    if found.adopted:
+        record[FLOOR] = floor.named() if floor else None
+    else:  # what is kept is step 0 of the training that the record tells of
+        names = ("best_step", *without.named("validation_"))
+        record |= {name: before.record()[name] for name in names}
     hand_over((after if found.adopted else before).kept, out, record=record)
     return StageReport.of(record, seconds=time.monotonic() - begin, reused=reused)
 
@@ -72,6 +81,9 @@ def complete_fusion_if_better(
     run: StageRun, aligned: Path, settings: FusionStageSettings, out: Path
 ) -> StageReport:
     """Completes stage C, and takes a concatenation where the fusion network does not answer better.
+
+    Neither may be below what it is held against: the network the concatenation, the concatenation
+    what the record of the towers says.
 
     Args:
         run: The stage with its inputs.
@@ -82,23 +94,22 @@ def complete_fusion_if_better(
     Source: ours; measured in docs/experiments.md.
     """
     begin = time.monotonic()
-    network = _unproven(settings)
-    with_network = replace(run, settings=network)
+    network, floor = _unproven(settings), _floor(aligned)
     if settings.probe is None or settings.stage.kind in (FusionKind.CONCAT, *ONE_MODALITY):
-        return with_network.complete(out, partial(train_from, aligned, with_network, network))
-    reused = with_network.ensure(partial(train_from, aligned, with_network, network))
-    record = with_network.record()
-    found = Adoption(
-        before=_concatenation(aligned, run, settings.probe),
-        after=float(record["validation_ndcg_at_10"]),
-    )
-    kept = with_network
+        floored = settings.probe is not None and settings.stage.kind is FusionKind.CONCAT
+        alone = replace(run, settings=network, floor=floor if floored else None)
+        return alone.complete(out, partial(train_from, aligned, alone, network))
+    plain = _concatenation(aligned, run, settings.probe, floor=floor)
+    kept = replace(run, settings=network, floor=plain)
+    reused = kept.ensure(partial(train_from, aligned, kept, network))
+    found = Adoption(before=plain, after=Figures.of(kept.record(), "validation_"))
     if not found.adopted:
         concatenation = {"kind": FusionKind.CONCAT, "text_answers": settings.probe.text_answers}
-        plain = network.model_copy(update={"stage": network.stage.model_copy(update=concatenation)})
-        kept = replace(run, settings=plain)
-        kept.ensure(partial(train_from, aligned, kept, plain))
-        record = kept.record()
+        stage = network.stage.model_copy(update=concatenation)
+        settings = network.model_copy(update={"stage": stage})
+        kept = replace(run, settings=settings, floor=floor)
+        kept.ensure(partial(train_from, aligned, kept, settings))
+    record = kept.record()
     record["adoptions"] |= {run.stage: asdict(found)}
     hand_over(kept.kept, out, record=record)
     return StageReport.of(record, seconds=time.monotonic() - begin, reused=reused)
@@ -115,11 +126,21 @@ def _untrained(settings: Towers) -> Towers:
     return settings.model_copy(update={"stage": settings.stage.model_copy(update={"loop": loop})})
 
 
-def _concatenation(towers: Path, run: StageRun, probe: FusionStage) -> float:
-    """NDCG@10 of the validation queries with a concatenation that learns from some towers."""
+def _floor(towers: Path | None) -> Figures | None:
+    """What a fusion of some towers may not be below: the text alone, or the best fusion so far."""
+    if towers is None:
+        return None
+    record = json.loads((towers / RECORD).read_text(encoding="utf-8")).get(FLOOR)
+    return Figures.of(record) if record else None
+
+
+def _concatenation(
+    towers: Path, run: StageRun, probe: FusionStage, *, floor: Figures | None
+) -> Figures:
+    """Figures of the validation queries with a concatenation that learns from some towers."""
     settings = FusionStageSettings(
         model=run.settings.model, loss=run.settings.loss, seed=run.settings.seed, stage=probe
     )
-    fusion = fusion_run(run.dataset, towers, settings, cache=run.cache)
+    fusion = fusion_run(run.dataset, towers, settings, cache=run.cache, floor=floor)
     fusion.ensure(partial(train_from, towers, fusion, settings))
-    return float(fusion.record()["validation_ndcg_at_10"])
+    return Figures.of(fusion.record(), "validation_")

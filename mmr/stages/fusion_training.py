@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from torch import Tensor
 from mmr.config.model import ONE_MODALITY
 from mmr.config.training import FusionStageSettings
 from mmr.data.dataset import Dataset
+from mmr.models.fusion import Concat
 from mmr.models.heads import ImageHead
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
+from mmr.stages.blending import BLEND, blend_towards_text
 from mmr.stages.features import image_features, product_features, query_features
 from mmr.stages.query_inputs import query_inputs, teacher_identity
 from mmr.stages.text_answers import text_answers
@@ -27,6 +29,7 @@ from mmr.stages.training_data import (
 )
 from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.data import Catalogue
+from mmr.training.figures import Figures
 from mmr.training.fusion_objective import FusionObjective
 from mmr.training.image_only_objective import ImageOnlyObjective
 from mmr.training.kept_tokens import KeptTokens
@@ -39,10 +42,16 @@ _BLOCK = 8_192
 
 
 def fusion_run(
-    dataset: Dataset, aligned: Path, settings: FusionStageSettings, *, cache: Path
+    dataset: Dataset,
+    aligned: Path,
+    settings: FusionStageSettings,
+    *,
+    cache: Path,
+    floor: Figures | None = None,
 ) -> StageRun:
     """Stage C with its inputs."""
-    return StageRun("train_fusion", dataset, aligned, settings, cache, teacher_identity(settings))
+    teacher = teacher_identity(settings)
+    return StageRun("train_fusion", dataset, aligned, settings, cache, teacher, floor)
 
 
 def train_from(
@@ -59,7 +68,12 @@ def train_from(
     if with_image_only:
         retriever.with_image_only_head()  # before C turns the image head to what texts leave open
     data = _StageData.open(run.dataset, retriever, settings=settings, cache=run.cache)
-    results = {run.stage: _train_fused(data, head, run, settings)}
+    fused = _train_fused(data, head, run, settings)
+    results = {run.stage: fused}
+    if run.floor and not fused.best.reach(run.floor) and isinstance(retriever.fusion, Concat):
+        retriever.eval()
+        blended = blend_towards_text(retriever.fusion, data.score, start=fused, floor=run.floor)
+        results = {run.stage: replace(fused, best=blended.best), run.part(BLEND).stage: blended}
     if with_image_only:
         alone = run.part("image_only")
         results[alone.stage] = _train_image_only(data, alone, settings)
@@ -157,8 +171,8 @@ class _StageData:
             scorer=scorer,
         )
 
-    def score(self, *, text: bool = True) -> float:
-        """NDCG@10 of the validation queries with the present heads and fusion.
+    def score(self, *, text: bool = True) -> Figures:
+        """Figures of the validation queries with the present heads and fusion.
 
         Args:
             text: Whether texts may be read; without them as if no product had one.

@@ -210,11 +210,11 @@ def fusion_kept_start(model: Path) -> bool:
 def stages_left_out(model: Path) -> list[str]:
     """Training stages that had to prove that they help and did not, with what was found."""
     found = {
-        stage: Adoption(**figures)
+        stage: Adoption.of(figures)
         for stage, figures in training_record(model).get("adoptions", {}).items()
     }
     return [
-        f"{stage} (NDCG@10 {proof.before:.4f} without it, {proof.after:.4f} with it)"
+        f"{stage} (without it {proof.before}; with it {proof.after})"
         for stage, proof in found.items()
         if not proof.adopted
     ]

@@ -24,6 +24,7 @@ from mmr.stages.training_data import (
     words_for,
 )
 from mmr.training.data import Catalogue
+from mmr.training.figures import Figures
 from mmr.training.query_objective import TrainingInputs
 from mmr.training.text_source import KeptText
 
@@ -89,8 +90,8 @@ class ImageStageData:
         )
 
     @torch.no_grad()
-    def score_mean(self, retriever: Retriever) -> float:
-        """NDCG@10 of the mean of text and image embedding, the start of every fusion."""
+    def score_mean(self, retriever: Retriever) -> Figures:
+        """Figures of the mean of text and image embedding, the start of every fusion."""
         rows = self.scorer.products
         encoder, head = retriever.image_encoder, retriever.image_head
         if encoder is None or head is None:

@@ -6,24 +6,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mmr.stages.blending import blended_share
+from mmr.training.figures import Figures
+
 
 @dataclass(frozen=True)
 class Adoption:
     """What was found of a stage that had to prove itself.
 
     Attributes:
-        before: NDCG@10 of the validation queries with a concatenation that learnt from the towers
+        before: Figures of the validation queries with a concatenation that learnt from the towers
             before stage A or B, or from those that stage C starts from.
         after: The same after stage A or B; with the network of stage C.
     """
 
-    before: float
-    after: float
+    before: Figures
+    after: Figures
 
     @property
     def adopted(self) -> bool:
-        """Whether what the stage made is kept."""
-        return self.after >= self.before
+        """Whether what the stage made is kept: no figure is below what it was."""
+        return self.after.reach(self.before)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Mapping[str, float]]) -> Adoption:
+        """What a record of a training says of a stage."""
+        return cls(before=Figures.of(record["before"]), after=Figures.of(record["after"]))
 
 
 @dataclass(frozen=True)
@@ -34,22 +42,25 @@ class StageReport:
         stage: Its name.
         steps: Optimizer steps taken.
         best_step: Step whose weights were kept; 0 is the start.
-        validation_ndcg_at_10: Mean NDCG@10 on the validation queries at that step.
+        validation: Figures of the validation queries at that step.
         data_wait_share: Share of the steps' time spent waiting for batches; below 0.1 in a run
             whose data path keeps up.
         seconds: Time of this call; near 0 when the result was kept from before.
         reused: Whether it was.
         adoption: Whether what the stage made is kept; None where it had to prove nothing.
+        blend: Share that a concatenation kept of what it learnt, the rest is the text alone; None
+            where it was not drawn back.
     """
 
     stage: str
     steps: int
     best_step: int
-    validation_ndcg_at_10: float
+    validation: Figures
     data_wait_share: float
     seconds: float
     reused: bool
     adoption: Adoption | None = None
+    blend: float | None = None
 
     @classmethod
     def of(cls, record: Mapping[str, Any], *, seconds: float, reused: bool) -> StageReport:
@@ -65,11 +76,12 @@ class StageReport:
             stage=record["stage"],
             steps=record["steps"],
             best_step=record["best_step"],
-            validation_ndcg_at_10=record["validation_ndcg_at_10"],
+            validation=Figures.of(record, "validation_"),
             data_wait_share=record["data_wait_share"],
             seconds=seconds,
             reused=reused,
-            adoption=Adoption(**proof) if proof else None,
+            adoption=Adoption.of(proof) if proof else None,
+            blend=blended_share(record),
         )
 
     def as_metrics(self) -> dict[str, float]:
@@ -77,12 +89,16 @@ class StageReport:
         metrics = {
             "steps": float(self.steps),
             "best_step": float(self.best_step),
-            "validation_ndcg_at_10": self.validation_ndcg_at_10,
+            **self.validation.named("validation_"),
             "data_wait_share": self.data_wait_share,
             "seconds": self.seconds,
         }
+        if self.blend is not None:
+            metrics["blend"] = self.blend
         if self.adoption is not None:
-            metrics["probe_ndcg_at_10_before"] = self.adoption.before
-            metrics["probe_ndcg_at_10_after"] = self.adoption.after
+            for name, figures in (("before", self.adoption.before), ("after", self.adoption.after)):
+                metrics |= {
+                    f"{key}_{name}": value for key, value in figures.named("probe_").items()
+                }
             metrics["adopted"] = float(self.adoption.adopted)
         return metrics

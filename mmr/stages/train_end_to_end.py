@@ -16,6 +16,7 @@ from mmr.stages.stage_report import StageReport
 from mmr.stages.training_data import framed
 from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.end_to_end_objective import EndToEndObjective
+from mmr.training.figures import Figures
 from mmr.training.loop import FitResult
 from mmr.training.processes import accelerator
 
@@ -84,8 +85,8 @@ def _train(
 
 
 @torch.no_grad()
-def _score(retriever: Retriever, data: ImageStageData) -> float:
-    """NDCG@10 of the fused products on the sample of the catalogue that stages A and B rank."""
+def _score(retriever: Retriever, data: ImageStageData) -> Figures:
+    """Figures of the fused products on the sample of the catalogue that stages A and B rank."""
     rows = data.scorer.products
     encoder, catalogue = retriever.image_encoder, data.catalogue
     if encoder is None:

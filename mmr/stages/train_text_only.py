@@ -21,6 +21,7 @@ from mmr.stages.training_data import (
 )
 from mmr.stages.training_run import StageRun, train_parts
 from mmr.training.data import Catalogue
+from mmr.training.figures import Figures
 from mmr.training.loop import FitResult
 from mmr.training.objectives import TextOnlyObjective
 from mmr.training.processes import accelerator
@@ -84,8 +85,8 @@ def _train(
 
 def _validate(
     retriever: Retriever, catalogue: Catalogue, scorer: ValidationScorer, *, cache: Path
-) -> float:
-    """NDCG@10 of the validation queries with the present towers."""
+) -> Figures:
+    """Figures of the validation queries with the present towers."""
     queries = query_features(retriever, scorer.queries, cache=cache)
     products = product_features(retriever, catalogue.texts, cache=cache)
     return scorer.score(

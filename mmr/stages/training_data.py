@@ -19,11 +19,12 @@ from mmr.data.framing import PHOTOGRAPHS_SEEN, Framing, trimmed_size
 from mmr.data.pixels import decoded_pixels
 from mmr.data.text import normalise_query
 from mmr.errors import DataContractError
-from mmr.evaluation.metrics import DEPTH, query_metrics
+from mmr.evaluation.metrics import DEPTH, mean_metrics, query_metrics
 from mmr.evaluation.ranking import exact_search
 from mmr.models.colour import CELL
 from mmr.models.text import product_text
 from mmr.training.data import Catalogue, JudgedQueries
+from mmr.training.figures import Figures
 from mmr.training.shown_texts import ShownTexts, query_folds
 from mmr.types import Float32Array, Int64Array, Photographs
 
@@ -177,17 +178,17 @@ def shown_texts(
 
 @dataclass(frozen=True)
 class ValidationScorer:
-    """Scores embeddings on the validation queries by NDCG@10.
+    """Scores embeddings on the validation queries.
 
     Attributes:
         queries: Validation query texts.
         products: Catalogue rows that are ranked: all, or a sample for encoders that are dear.
-        score: Query embeddings `(queries, dim)`, product embeddings `(products, dim)` to NDCG@10.
+        score: Query embeddings `(queries, dim)`, product embeddings `(products, dim)` to figures.
     """
 
     queries: list[str]
     products: Int64Array
-    score: Callable[[Float32Array, Float32Array], float]
+    score: Callable[[Float32Array, Float32Array], Figures]
 
 
 def validation_scorer(dataset: Dataset, *, max_products: int | None = None) -> ValidationScorer:
@@ -214,11 +215,11 @@ def validation_scorer(dataset: Dataset, *, max_products: int | None = None) -> V
     all_ids = dataset.product_ids()
     product_ids = [all_ids[row] for row in rows]
 
-    def score(queries: Float32Array, products: Float32Array) -> float:
+    def score(queries: Float32Array, products: Float32Array) -> Figures:
         ranked, _ = exact_search(queries, products, DEPTH)
         metrics = query_metrics(
             ranked, query_ids=query_ids, product_ids=product_ids, judgements=judgements
         )
-        return float(metrics["ndcg_at_10"].mean())
+        return Figures.of(mean_metrics(metrics))
 
     return ValidationScorer(judged.queries, rows, score)

@@ -28,10 +28,12 @@ from mmr.models.text import TextEncoder
 from mmr.models.vision import ImageEncoder
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.stage_report import StageReport
+from mmr.training.figures import Figures
 from mmr.training.loop import FitResult, Objective, fit
 from mmr.training.processes import is_main, wait_for_all
 
 RECORD = "training.json"  # in a model directory: what its training saw and how it ended
+FLOOR = "floor"  # in it: what a fusion of the towers that has to prove itself may not be below
 
 Train = Callable[[], tuple[Retriever, Mapping[str, FitResult]]]
 
@@ -47,6 +49,7 @@ class StageRun:
         settings: All that decides the result beside dataset and parent.
         cache: Directory of content-addressed results.
         teacher: Identity of the teacher it learns from, if any.
+        floor: What its best step should not be below, if anything.
     """
 
     stage: str
@@ -55,6 +58,7 @@ class StageRun:
     settings: StageSettings
     cache: Path
     teacher: str | None = None
+    floor: Figures | None = None
 
     @property
     def key(self) -> str:
@@ -66,6 +70,7 @@ class StageRun:
                 self.dataset.manifest.content_hash,
                 encoder_fingerprint(self.parent) if self.parent else None,
                 self.teacher,
+                self.floor.named() if self.floor else None,
                 _code_hash(),
             ]
         )[:32]
@@ -81,8 +86,8 @@ class StageRun:
         return self.cache / "checkpoints" / f"{self.key}.pt"
 
     def part(self, name: str) -> StageRun:
-        """A further loop of this stage, with a checkpoint and a history of its own."""
-        return replace(self, stage=f"{self.stage}.{name}")
+        """A further loop of this stage, with a checkpoint and a history of its own; no floor."""
+        return replace(self, stage=f"{self.stage}.{name}", floor=None)
 
     def complete(self, out: Path, train: Train) -> StageReport:
         """Trains unless the same result is kept already; `out` becomes the model directory.
@@ -118,6 +123,7 @@ class StageRun:
             parent = json.loads((self.parent / RECORD).read_text(encoding="utf-8"))
             record["history"] = parent["history"] + record["history"]
             record["adoptions"] = parent.get("adoptions", {}) | record["adoptions"]
+            record[FLOOR] = parent.get(FLOOR)
         return record
 
     def _keep(self, retriever: Retriever, results: Mapping[str, FitResult]) -> None:
@@ -135,12 +141,13 @@ class StageRun:
             "stage": self.stage,
             "steps": result.steps,
             "best_step": result.best_step,
-            "validation_ndcg_at_10": result.best_metric,
+            **result.best.named("validation_"),
             "data_wait_share": result.data_wait_share,
             "settings": self.settings.model_dump(mode="json"),
             "dataset": self.dataset.manifest.content_hash,
             "parent": encoder_fingerprint(self.parent) if self.parent else None,
             "adoptions": {},
+            FLOOR: None if self.parent else result.best.named(),
             "history": [
                 {"stage": stage, **entry}
                 for stage, loop in results.items()
@@ -155,7 +162,7 @@ def train_parts(
     *,
     kept: nn.Module,
     parts: dict[nn.Module, float],
-    validate: Callable[[], float],
+    validate: Callable[[], Figures],
     loop: LoopSettings,
     run: StageRun,
 ) -> FitResult:
@@ -169,7 +176,7 @@ def train_parts(
             after `loop.unfreeze_after` of the steps.
         validate: Scores the present retriever.
         loop: Numbers of the loop.
-        run: Names the checkpoint.
+        run: Names the checkpoint and gives the floor.
     """
     trained = nn.ModuleDict({"retriever": retriever, "objective": kept})
     trained.requires_grad_(False)
@@ -189,6 +196,7 @@ def train_parts(
         checkpoint=run.checkpoint,
         description=run.stage,
         late=[module for module in parts if isinstance(module, TextEncoder | ImageEncoder)],
+        floor=run.floor,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmr.atomic import new_file
+from mmr.training.figures import Figures
 
 Weights = dict[str, Tensor]
 
@@ -22,16 +22,17 @@ class LoopState:
 
     Attributes:
         step: Optimizer steps done.
-        best_step, best_metric: Where validation was best; step 0 is the untrained start.
+        best_step, best: Where validation was best, and how good; step 0 is the untrained start.
         stale: Validations since then.
         waited_s, stepped_s: Seconds spent waiting for data, and in steps, that waiting included.
-        history: One record a validation: step, loss, metric, learning rate, seconds since the start
-            of this process, share of the steps' time spent waiting for data since the last record.
+        history: One record a validation: step, figures, loss, learning rate, seconds since the
+            start of this process, share of the steps' time spent waiting for data since the last
+            record.
     """
 
     step: int = 0
     best_step: int = 0
-    best_metric: float = -math.inf
+    best: Figures = field(default_factory=Figures.none_yet)
     stale: int = 0
     waited_s: float = 0.0
     stepped_s: float = 0.0
@@ -93,5 +94,5 @@ def restore_checkpoint(
     optimizer.load_state_dict(content["optimizer"])
     schedule.last_epoch = content["schedule"]["last_epoch"]
     for name, value in copy.deepcopy(content["state"]).items():
-        setattr(state, name, value)
+        setattr(state, name, Figures.of(value) if name == "best" else value)
     return content["best"], content["averaged"]

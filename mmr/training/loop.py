@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -29,6 +29,7 @@ from mmr.training.checkpoints import (
 )
 from mmr.training.compilation import compiled
 from mmr.training.feed import BatchFeed
+from mmr.training.figures import Figures
 from mmr.training.processes import (
     accelerator,
     average_gradients,
@@ -62,7 +63,7 @@ class FitResult:
     """
 
     best_step: int
-    best_metric: float
+    best: Figures
     steps: int
     history: list[dict[str, float]]
     data_wait_share: float
@@ -73,12 +74,13 @@ def fit(
     objective: Objective[Batch],
     *,
     parameters: Sequence[dict[str, Any]],
-    validate: Callable[[], float],
+    validate: Callable[[], Figures],
     settings: LoopSettings,
     seed: int,
     checkpoint: Path,
     description: str,
     late: Sequence[nn.Module] = (),
+    floor: Figures | None = None,
 ) -> FitResult:
     """Trains until the steps are done or validation stops improving.
 
@@ -92,17 +94,19 @@ def fit(
         model: What is trained, on its device; on return it holds its best weights.
         objective: Batches and their loss.
         parameters: Groups for the optimizer, each with its peak `lr`.
-        validate: Measures the present model; larger is better. It also measures the start.
+        validate: Measures the present model. It also measures the start.
         settings: Numbers of the loop.
         seed: Seeds every step together with its number.
         checkpoint: File to resume from and to write to; removed by the caller once the stage is
             stored.
         description: Shown beside the progress bar.
         late: Parts that learn only after `settings.unfreeze_after` of the steps.
+        floor: A step that reaches it is better than any that does not; None compares NDCG@10 alone.
     """
     share_weights(model)
     normalise_over_processes(model)
-    run = _Run(model, objective, parameters, validate, settings, seed, LateParts(late, settings))
+    parts = LateParts(late, settings)
+    run = _Run(model, objective, parameters, validate, settings, seed, parts, floor)
     run.start_or_resume(checkpoint)
     state = run.state
     with (
@@ -113,14 +117,14 @@ def fit(
         bar.advance(state.step)
         while state.step < settings.steps and state.stale < settings.patience:
             run.step(feed)
-            bar.advance(note=f"loss {run.loss:.3f} best {state.best_metric:.4f}")
+            bar.advance(note=f"loss {run.loss:.3f} best {state.best.ndcg_at_10:.4f}")
             if state.step % settings.validate_every == 0 or state.step == settings.steps:
                 run.validate()
             if state.step % settings.checkpoint_every == 0 and is_main():
                 run.save(checkpoint)
     model.load_state_dict(run.best, strict=False)
     share = _wait_share((0.0, 0.0), _clock(state))
-    return FitResult(state.best_step, state.best_metric, state.step, state.history, share)
+    return FitResult(state.best_step, state.best, state.step, state.history, share)
 
 
 class _Run(Generic[Batch]):
@@ -137,12 +141,14 @@ class _Run(Generic[Batch]):
         model: nn.Module,
         objective: Objective[Batch],
         parameters: Sequence[dict[str, Any]],
-        validate: Callable[[], float],
+        validate: Callable[[], Figures],
         settings: LoopSettings,
         seed: int,
         late: LateParts,
+        floor: Figures | None,
     ) -> None:
-        self._model, self._objective, self._measure = model, objective, validate
+        self._model, self._objective = model, objective
+        self._measure, self._floor = validate, floor
         self._settings, self._seed, self._late = settings, seed, late
         self._weights = partial(learning_weights, model, frozen=frozen_names(model))
         self._optimizer = _new_optimizer(parameters, settings)
@@ -158,7 +164,7 @@ class _Run(Generic[Batch]):
                 checkpoint, self._model, self._optimizer, self._schedule, state
             )
         else:
-            state.best_metric = _validated(self._model, self._measure)
+            state.best = _validated(self._model, self._measure)
             self.best = averaged = copied(self._weights())
         if self._settings.ema_decay:
             self._average = AveragedWeights(self._settings.ema_decay, self._weights, averaged)
@@ -191,8 +197,9 @@ class _Run(Generic[Batch]):
         record = {"loss": self.loss, "learning_rate": float(self._schedule.get_last_lr()[0])}
         record["data_wait_share"] = _wait_share(self._mark, _clock(state))
         with self._average.shown(self._model) if self._average else nullcontext():
-            metric = _validated(self._model, self._measure)
-            if _note_validation(state, metric, record, self._began):
+            figures = _validated(self._model, self._measure)
+            record["seconds"] = time.monotonic() - self._began
+            if _note_validation(state, figures, record, floor=self._floor):
                 self.best = copied(self._weights())
         self._mark = _clock(state)
 
@@ -255,23 +262,22 @@ def _step_seed(seed: int, step: int) -> int:
     return (seed * 1_000_003 + step + 97_003_001 * process_index()) % (2**63)
 
 
-def _validated(model: nn.Module, validate: Callable[[], float]) -> float:
+def _validated(model: nn.Module, validate: Callable[[], Figures]) -> Figures:
     """Validates in the main process; all learn the result."""
     model.eval()
-    metric = 0.0
+    figures = Figures.none_yet()
     if is_main():
         with torch.no_grad():
-            metric = validate()
-    return from_main(metric)
+            figures = validate()
+    return Figures(*from_main(astuple(figures)))
 
 
 def _note_validation(
-    state: LoopState, metric: float, record: dict[str, float], start: float
+    state: LoopState, figures: Figures, record: dict[str, float], *, floor: Figures | None
 ) -> bool:
-    seconds = time.monotonic() - start
-    state.history.append({"step": state.step, "metric": metric, **record, "seconds": seconds})
-    if metric > state.best_metric:
-        state.best_metric, state.best_step, state.stale = metric, state.step, 0
+    state.history.append({"step": state.step, **figures.named(), **record})
+    if figures.beat(state.best, floor=floor):
+        state.best, state.best_step, state.stale = figures, state.step, 0
         return True
     state.stale += 1
     return False

@@ -199,10 +199,10 @@ def share_weights(model: nn.Module) -> None:
             dist.broadcast(value, src=0)
 
 
-def from_main(value: float) -> float:
-    """The main process's number, in every process."""
+def from_main(values: Sequence[float]) -> list[float]:
+    """The main process's numbers, in every process; the others give as many of any kind."""
     if process_count() == 1:
-        return value
-    shared = torch.tensor([value], dtype=torch.float64, device=accelerator().device)
+        return list(values)
+    shared = torch.tensor(values, dtype=torch.float64, device=accelerator().device)
     dist.broadcast(shared, src=0)
-    return float(shared[0])
+    return [float(value) for value in shared]

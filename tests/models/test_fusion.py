@@ -159,6 +159,21 @@ def test_concat_is_a_linear_map_of_both_and_keeps_what_stands_alone() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_a_blended_concat_lies_between_the_text_alone_and_what_it_learnt(share: float) -> None:
+    fusion = shuffled(Concat(12))
+    learnt, text, image = fusion.mix.weight.clone(), unit(3, 1), unit(3, 2)
+
+    fusion.blend(learnt, share=share)
+
+    for row in range(3):
+        mixed = learnt[:, :12] @ text[row] + learnt[:, 12:] @ image[row]
+        expected = (1 - share) * text[row] + share * mixed
+        fused = fusion(text, image, **everything(3))[row]
+        torch.testing.assert_close(fused, expected / expected.norm())
+
+
+@torch.no_grad()
 def test_the_gate_is_what_its_docstring_says() -> None:
     fusion = shuffled(Gate(12))
     text, image = unit(3, 1), unit(3, 2)

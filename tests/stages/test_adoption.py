@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from mmr import stages
+from mmr.atomic import write_json
 from mmr.cli import build_app
 from mmr.config.model import FusionKind
 from mmr.config.run import RunSettings, load_settings
@@ -20,6 +21,7 @@ from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages import adoption
 from mmr.stages.stage_report import Adoption, StageReport
 from mmr.training import loop as training_loop
+from mmr.training.figures import Figures
 
 FIELDS = {"finetune_vision": "vision", "align_queries": "align"}
 
@@ -53,18 +55,21 @@ class Shop:
             vision=self.starts[stage], settings=settings.align_stage, **common
         )
 
-    def concatenation(self, towers: Path, out: Path) -> float:
+    def concatenation(self, towers: Path, out: Path, *, floor: Figures | None = None) -> Figures:
         """What a user would measure who trains the plainest fusion from some towers."""
+        file = towers / "training.json"
+        write_json(file, json.loads(file.read_text()) | {"floor": floor and floor.named()})
         plain = {"kind": FusionKind.CONCAT, "auxiliary_weight": 0.0, "image_only_steps": 0}
+        plain |= {"only_if_better": True}
         fusion = self.settings.fusion.model_copy(update=plain)
-        report = stages.train_fusion(
+        report: StageReport = stages.train_fusion(
             dataset=self.dataset,
             aligned=towers,
             out=out,
             settings=self.settings.model_copy(update={"fusion": fusion}).fusion_stage,
             cache=out.parent / "cache-of-its-own",
         )
-        return float(report.validation_ndcg_at_10)
+        return report.validation
 
 
 @pytest.fixture
@@ -81,9 +86,13 @@ def shop(
     return Shop(tiny_dataset, tiny_settings, starts, tmp_path / "cache")
 
 
-def found_after(after: float) -> Callable[..., float]:
-    """A stand-in for the proof of stage A or B: 0.5 before it."""
-    return lambda towers, run, probe: after if run.settings.stage.loop.steps else 0.5
+BEFORE = Figures(ndcg_at_10=0.5, recall_at_10=0.5, recall_at_100=0.875)
+
+
+def found_after(**after: float) -> Callable[..., Figures]:
+    """A stand-in for the proof of stage A or B: `BEFORE` before it."""
+    found = replace(BEFORE, **after)
+    return lambda towers, run, probe, floor: found if run.settings.stage.loop.steps else BEFORE
 
 
 @pytest.mark.parametrize("stage", FIELDS)
@@ -93,12 +102,12 @@ def test_the_towers_with_the_better_concatenation_are_kept(
     shop.train(stage, tmp_path / "start", proven=False, steps=0)
     shop.train(stage, tmp_path / "end", proven=False)
     before = shop.concatenation(tmp_path / "start", tmp_path / "concat-start")
-    after = shop.concatenation(tmp_path / "end", tmp_path / "concat-end")
+    after = shop.concatenation(tmp_path / "end", tmp_path / "concat-end", floor=before)
 
     report: StageReport = shop.train(stage, tmp_path / "proven", proven=True)
 
     assert report.adoption == Adoption(before=before, after=after)
-    better = "end" if after >= before else "start"
+    better = "end" if after.reach(before) else "start"
     assert encoder_fingerprint(tmp_path / "proven") == encoder_fingerprint(tmp_path / better)
 
 
@@ -114,11 +123,20 @@ def test_the_start_that_a_stage_was_held_against_is_not_made_again(
 
 
 @pytest.mark.parametrize("stage", FIELDS)
-@pytest.mark.parametrize(("after", "kept"), [(0.4, "start"), (0.5, "end"), (0.6, "end")])
+@pytest.mark.parametrize(
+    ("after", "kept"),
+    [
+        ({"ndcg_at_10": 0.4}, "start"),
+        ({"ndcg_at_10": 0.5}, "end"),
+        ({"ndcg_at_10": 0.6}, "end"),
+        ({"ndcg_at_10": 0.6, "recall_at_10": 0.4}, "start"),
+        ({"ndcg_at_10": 0.6, "recall_at_100": 0.75}, "start"),
+    ],
+)
 def test_a_stage_that_costs_the_fusion_something_is_left_out_and_says_so(
     shop: Shop,
     stage: str,
-    after: float,
+    after: dict[str, float],
     kept: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -126,7 +144,7 @@ def test_a_stage_that_costs_the_fusion_something_is_left_out_and_says_so(
     start = shop.train(stage, tmp_path / "start", proven=False, steps=0)
     end = shop.train(stage, tmp_path / "end", proven=False)
 
-    monkeypatch.setattr(adoption, "_concatenation", found_after(after))
+    monkeypatch.setattr(adoption, "_concatenation", found_after(**after))
     report: StageReport = shop.train(stage, tmp_path / "proven", proven=True)
 
     record = json.loads((tmp_path / "proven" / "training.json").read_text())
@@ -134,9 +152,10 @@ def test_a_stage_that_costs_the_fusion_something_is_left_out_and_says_so(
     assert encoder_fingerprint(tmp_path / "proven") == encoder_fingerprint(tmp_path / kept)
     assert report.steps == end.steps == 12
     assert report.best_step == record["best_step"] == expected.best_step
-    assert report.validation_ndcg_at_10 == expected.validation_ndcg_at_10
+    assert report.validation == expected.validation
     assert report.as_metrics()["adopted"] == (kept == "end")
-    assert record["adoptions"] == {stage: {"before": 0.5, "after": after}}
+    found = Adoption(before=BEFORE, after=replace(BEFORE, **after))
+    assert record["adoptions"] == {stage: asdict(found)}
     told = [entry["step"] for entry in record["history"] if entry["stage"] == stage]
     assert told == [6, 12]  # what was trained stays on record, kept or not
 
@@ -156,14 +175,15 @@ def test_later_stages_hand_on_what_was_found(shop: Shop, tmp_path: Path) -> None
     record = json.loads((tmp_path / "fused" / "training.json").read_text())
     assert list(record["adoptions"]) == ["finetune_vision", "align_queries"]
     found = record["adoptions"]["align_queries"]
-    assert found["before"] == max(record["adoptions"]["finetune_vision"].values())
+    earlier = Adoption.of(record["adoptions"]["finetune_vision"])
+    assert Figures.of(found["before"]) == (earlier.after if earlier.adopted else earlier.before)
 
 
 def test_a_reused_fusion_tells_of_the_towers_that_it_was_asked_for(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same towers may be untrained on purpose, or because their training did not help."""
-    monkeypatch.setattr(adoption, "_concatenation", found_after(0.25))
+    monkeypatch.setattr(adoption, "_concatenation", found_after(ndcg_at_10=0.25))
     shop.train("finetune_vision", tmp_path / "untrained", proven=False, steps=0)
     shop.train("finetune_vision", tmp_path / "left-out", proven=True)
     told = {}
@@ -182,7 +202,8 @@ def test_a_reused_fusion_tells_of_the_towers_that_it_was_asked_for(
     }
     assert told["left-out"].reused
     assert records["untrained"]["adoptions"] == {}
-    assert records["left-out"]["adoptions"] == {"finetune_vision": {"before": 0.5, "after": 0.25}}
+    found = Adoption.of(records["left-out"]["adoptions"]["finetune_vision"])
+    assert found == Adoption(before=BEFORE, after=replace(BEFORE, ndcg_at_10=0.25))
     trained = {name: [e["stage"] for e in record["history"]] for name, record in records.items()}
     assert trained["left-out"] == ["finetune_vision"] * 2 + trained["untrained"]
 
@@ -222,7 +243,7 @@ def test_the_command_says_what_became_of_the_stage(
     vision = shop.settings.vision.model_copy(update={"only_if_better": True})
     settings = shop.settings.model_copy(update={"vision": vision})
     (tmp_path / "shop.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    monkeypatch.setattr(adoption, "_concatenation", found_after(after))
+    monkeypatch.setattr(adoption, "_concatenation", found_after(ndcg_at_10=after))
 
     told = CliRunner().invoke(
         build_app(),
@@ -234,7 +255,8 @@ def test_the_command_says_what_became_of_the_stage(
     )
 
     assert told.exit_code == 0, told.output
-    line = f"NDCG@10 is 0.5000 without the stage and {after:.4f} with it, so {verdict}"
+    line = f"With it: {replace(BEFORE, ndcg_at_10=after)}. So {verdict}"
+    assert f"Without the stage: {BEFORE}." in told.output
     assert line in told.output
 
 
@@ -249,3 +271,38 @@ def test_a_stage_proves_nothing_unless_it_is_asked_to() -> None:
         assert stage.probe is not None
         assert stage.probe.kind is FusionKind.CONCAT
         assert stage.probe.loop == laptop.fusion.loop
+
+
+@pytest.mark.parametrize(("after", "floor"), [(0.75, BEFORE), (0.25, None)])
+def test_the_record_says_what_a_fusion_of_the_kept_towers_may_not_be_below(
+    shop: Shop,
+    after: float,
+    floor: Figures | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adoption, "_concatenation", found_after(ndcg_at_10=after))
+    monkeypatch.setattr(adoption, "encoder_fingerprint", str)  # as if training had changed them
+
+    shop.train("finetune_vision", tmp_path / "vision", proven=True)
+
+    record = json.loads((tmp_path / "vision" / "training.json").read_text())
+    assert record["floor"] == (floor and floor.named())  # the text-only towers here have none
+
+
+def test_towers_that_training_left_as_they_were_are_held_against_the_same_as_before(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    floors: list[Figures | None] = []
+
+    def noting(towers: Path, run: Any, probe: Any, *, floor: Figures | None) -> Figures:
+        floors.append(floor)
+        return BEFORE
+
+    monkeypatch.setattr(adoption, "_concatenation", noting)
+    monkeypatch.setattr(adoption, "encoder_fingerprint", lambda model: "the same")
+
+    shop.train("finetune_vision", tmp_path / "vision", proven=True)
+
+    assert floors == [None, None]
+    assert json.loads((tmp_path / "vision" / "training.json").read_text())["floor"] is None

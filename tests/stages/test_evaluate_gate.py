@@ -13,6 +13,7 @@ from mmr.errors import ArtifactError, DataContractError, IndexMismatchError, Tra
 from mmr.evaluation.metrics import METRICS
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.tracking import InMemoryTracking
+from mmr.training.figures import Figures
 from tests.stages.gate_stand_ins import (
     CONFIG,
     EVIL,
@@ -99,15 +100,16 @@ def test_stages_that_were_left_out_are_on_record_and_on_the_pages(
 ) -> None:
     model = write_model(tmp_path / "candidate", noise=0.1)
     training = json.loads((model / "training.json").read_text())
+    better, worse = Figures(0.75, 0.5, 0.875), Figures(0.75, 0.5, 0.75)
     training["adoptions"] = {
-        "finetune_vision": {"before": 0.75, "after": 0.5},
-        "align_queries": {"before": 0.75, "after": 0.75},
+        "finetune_vision": {"before": better.named(), "after": worse.named()},
+        "align_queries": {"before": worse.named(), "after": better.named()},
     }
     (model / "training.json").write_text(json.dumps(training))
 
     run(tmp_path, dataset)
 
-    told = "finetune_vision (NDCG@10 0.7500 without it, 0.5000 with it)"
+    told = f"finetune_vision (without it {better}; with it {worse})"
     assert record(tmp_path)["stages_left_out"] == [told]
     for name in ("gate.md", "report.html"):
         page = (tmp_path / "gate" / name).read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from mmr.models.storage import load_retriever
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages import adoption
 from mmr.stages.gate_record import stages_left_out
-from mmr.stages.stage_report import Adoption, StageReport
+from mmr.stages.stage_report import StageReport
+from mmr.training.figures import Figures
 
 Train = Callable[..., StageReport]
 
@@ -54,25 +56,31 @@ def test_the_better_of_network_and_concatenation_is_kept(
 
     proven = train("proven", kind=kind, only_if_better=True)
 
-    assert proven.adoption == Adoption(
-        before=plain.validation_ndcg_at_10, after=network.validation_ndcg_at_10
-    )
-    better = "network" if network.validation_ndcg_at_10 >= plain.validation_ndcg_at_10 else "plain"
+    assert proven.adoption is not None
+    assert proven.adoption.before == plain.validation
+    assert proven.validation.reach(plain.validation)
+    if network.validation.reach(plain.validation):  # its best step is that of the plain comparison
+        assert proven.adoption.after == network.validation
+    better = "network" if proven.adoption.adopted else "plain"
     assert encoder_fingerprint(tmp_path / "proven") == encoder_fingerprint(tmp_path / better)
-    assert proven.validation_ndcg_at_10 >= plain.validation_ndcg_at_10
 
 
 @pytest.mark.parametrize(
-    ("better", "kept"), [(1.0, FusionKind.CONCAT), (0.0, FusionKind.BILINEAR_EXPERTS)]
+    ("better", "kept"),
+    [
+        (Figures(1.0, 0.0, 0.0), FusionKind.CONCAT),
+        (Figures(0.0, 1.0, 0.0), FusionKind.CONCAT),
+        (Figures(0.0, 0.0, 0.0), FusionKind.BILINEAR_EXPERTS),
+    ],
 )
 def test_a_network_that_costs_something_gives_way_and_the_record_says_so(
     train: Train,
-    better: float,
+    better: Figures,
     kept: FusionKind,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(adoption, "_concatenation", lambda *_: better)
+    monkeypatch.setattr(adoption, "_concatenation", lambda *_, floor: better)
 
     report = train("proven", only_if_better=True)
 
@@ -80,11 +88,11 @@ def test_a_network_that_costs_something_gives_way_and_the_record_says_so(
     record = json.loads((tmp_path / "proven" / "training.json").read_text())
     assert retriever.kind is kept
     assert retriever.image_only_head is not None  # products without a text are served either way
-    assert record["adoptions"]["train_fusion"]["before"] == better
+    assert record["adoptions"]["train_fusion"]["before"] == better.named()
     assert report.as_metrics()["adopted"] == (kept is FusionKind.BILINEAR_EXPERTS)
     told = stages_left_out(tmp_path / "proven")
     assert bool(told) == (kept is FusionKind.CONCAT)
-    assert all(line.startswith("train_fusion (NDCG@10 1.0000 without it") for line in told)
+    assert all(line.startswith(f"train_fusion (without it {better}; with it ") for line in told)
 
 
 @pytest.mark.parametrize("kind", [FusionKind.CONCAT, FusionKind.TEXT_ONLY, FusionKind.IMAGE_ONLY])
@@ -104,10 +112,10 @@ def test_where_the_network_keeps_the_texts_answers_it_is_held_against_a_concaten
     kept = TextAnswerSettings(weight=0.5, titles=20, depth=6, batch=6)
     held_against = adoption._concatenation
 
-    def unbeatable(*args: Any) -> float:
-        found = held_against(*args)
-        assert found == plain.validation_ndcg_at_10
-        return found + 1
+    def unbeatable(*args: Any, floor: Figures | None) -> Figures:
+        found = held_against(*args, floor=floor)
+        assert found == plain.validation
+        return replace(found, ndcg_at_10=2.0)
 
     monkeypatch.setattr(adoption, "_concatenation", unbeatable)
 

@@ -141,7 +141,7 @@ def test_with_every_technique_a_killed_stage_resumes_to_the_same_model(
     assert steps == [*range(12), *range(8, 12), *image_only]
     assert encoder_fingerprint(resumed) == encoder_fingerprint(unbroken)
     histories = [
-        [(entry["step"], entry["metric"]) for entry in json.loads(text)["history"]]
+        [(entry["step"], entry["ndcg_at_10"]) for entry in json.loads(text)["history"]]
         for text in ((model / "training.json").read_text() for model in (unbroken, resumed))
     ]
     assert histories[0] == histories[1]

@@ -24,6 +24,7 @@ from mmr.stages import training_run
 from mmr.stages.embedding import embed_products, embed_queries
 from mmr.stages.training_data import open_judged
 from mmr.training import loop as training_loop
+from mmr.training.figures import Figures
 
 
 @pytest.fixture(scope="module")
@@ -261,13 +262,15 @@ def test_training_without_judged_queries_is_refused_with_the_cure(tiny_dataset: 
 def test_reports_are_flat_figures(chain: dict[str, Path]) -> None:
     from mmr.stages.stage_report import StageReport
 
-    report = StageReport("train_fusion", 12, 6, 0.5, 0.01, 1.0, reused=False)
+    report = StageReport("train_fusion", 12, 6, Figures(0.5, 0.4, 0.8), 0.01, 1.0, reused=False)
 
     assert replace(report, seconds=2.0).as_metrics()["seconds"] == 2.0
     assert set(report.as_metrics()) == {
         "steps",
         "best_step",
         "validation_ndcg_at_10",
+        "validation_recall_at_10",
+        "validation_recall_at_100",
         "data_wait_share",
         "seconds",
     }

@@ -73,7 +73,7 @@ def test_a_tower_whose_frame_is_trimmed_is_that_of_the_narrow_frame(
     assert sizes == {trimmed: (32, 32), narrow: (32, 32), wide: (32, 64)}
     metrics = {
         model: [
-            entry["metric"]
+            entry["ndcg_at_10"]
             for entry in json.loads((model / "training.json").read_text())["history"]
         ]
         for model in sizes

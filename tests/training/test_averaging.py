@@ -6,7 +6,9 @@ from torch import Tensor, nn
 
 from mmr.config.training import LoopSettings
 from mmr.training.averaging import AveragedWeights
+from mmr.training.figures import Figures
 from mmr.training.loop import FitResult, fit
+from tests.training.figures import by_ndcg
 
 SETTINGS = LoopSettings(
     steps=24,
@@ -50,10 +52,10 @@ def train(
     model = new_model()
     objective = Regression(model, kill_at=kill_at)
 
-    def validate() -> float:
+    def validate() -> Figures:
         seen.append(model[0].weight.detach().clone())  # type: ignore[index]
         target = objective.data.sum(1, keepdim=True)
-        return -float((model(objective.data) - target).square().mean())
+        return by_ndcg(-float((model(objective.data) - target).square().mean()))
 
     result = fit(
         model,
@@ -102,7 +104,7 @@ def test_averaging_leaves_the_training_itself_as_it_is(tmp_path: Path) -> None:
         model,
         Regression(model),
         parameters=[{"params": list(model.parameters()), "lr": 0.05}],
-        validate=lambda: 0.0,
+        validate=lambda: by_ndcg(0.0),
         settings=SETTINGS.model_copy(update={"ema_decay": 0.0}),
         seed=5,
         checkpoint=tmp_path / "plain.pt",
@@ -125,6 +127,6 @@ def test_a_killed_run_resumes_to_the_very_averages_of_an_unbroken_one(
 
     resumed, result = train(tmp_path / "killed.pt", [])
 
-    assert result.best_metric == expected.best_metric
+    assert result.best == expected.best
     for name, value in unbroken.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from mmr.config.training import LoopSettings
+from mmr.training.figures import Figures
 from mmr.training.loop import FitResult, fit
+from tests.training.figures import by_ndcg
 
 SETTINGS = LoopSettings(
     steps=24, learning_rate=0.05, validate_every=4, checkpoint_every=5, patience=100
@@ -31,7 +33,7 @@ class Steps:
         return self._loss_at(batch)
 
 
-def problem() -> tuple[nn.Module, Callable[[int], Tensor], Callable[[], float]]:
+def problem() -> tuple[nn.Module, Callable[[int], Tensor], Callable[[], Figures]]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
     data = torch.randn(64, 4, generator=torch.Generator().manual_seed(1))
@@ -41,7 +43,7 @@ def problem() -> tuple[nn.Module, Callable[[int], Tensor], Callable[[], float]]:
         rows = torch.randint(0, 64, (16,), generator=torch.Generator().manual_seed(step))
         return (model(data[rows]) - target[rows]).square().mean()
 
-    return model, loss_at, lambda: -float((model(data) - target).square().mean())
+    return model, loss_at, lambda: by_ndcg(-float((model(data) - target).square().mean()))
 
 
 def train(
@@ -78,7 +80,7 @@ def test_a_killed_run_resumes_to_the_very_weights_of_an_unbroken_one(
     resumed, result = train(tmp_path / "killed.pt")
 
     assert result.best_step == expected.best_step
-    assert result.best_metric == expected.best_metric
+    assert result.best == expected.best
     for name, value in unbroken.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
 
@@ -88,9 +90,9 @@ def test_the_best_validated_weights_are_kept_not_the_last(tmp_path: Path) -> Non
     scores = iter([0.0, 1.0, 5.0, 2.0, 3.0, 1.0, 1.0])
     seen: list[Tensor] = []
 
-    def scripted() -> float:
+    def scripted() -> Figures:
         seen.append(model[0].weight.detach().clone())  # type: ignore[index]
-        return next(scores)
+        return by_ndcg(next(scores))
 
     result = fit(
         model,
@@ -113,7 +115,7 @@ def test_training_stops_early_when_validation_no_longer_improves(tmp_path: Path)
         model,
         Steps(loss_at),
         parameters=[{"params": list(model.parameters()), "lr": 0.05}],
-        validate=lambda: 1.0,
+        validate=lambda: by_ndcg(1.0),
         settings=SETTINGS.model_copy(update={"patience": 2}),
         seed=5,
         checkpoint=tmp_path / "checkpoint.pt",
@@ -207,3 +209,77 @@ def test_compiled_backbones_keep_names_and_losses_and_end_uncompiled() -> None:
 
     assert graphs >= 1
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs
+
+
+def kept_step(
+    tmp_path: Path, measured: list[tuple[float, float, float]], floor: Figures | None
+) -> int:
+    model, loss_at, _ = problem()
+    figures = (Figures(*values) for values in measured)
+    result = fit(
+        model,
+        Steps(loss_at),
+        parameters=[{"params": list(model.parameters()), "lr": 0.05}],
+        validate=lambda: next(figures),
+        settings=SETTINGS.model_copy(update={"steps": 4 * (len(measured) - 1)}),
+        seed=5,
+        checkpoint=tmp_path / "checkpoint.pt",
+        description="test",
+        floor=floor,
+    )
+    assert result.best == Figures(*measured[result.best_step // 4])
+    return result.best_step
+
+
+@pytest.mark.parametrize(
+    ("measured", "kept"),
+    [
+        ([(0.4, 0.4, 0.9), (0.6, 0.5, 0.8), (0.5, 0.5, 0.9), (0.7, 0.5, 0.8)], 8),
+        ([(0.4, 0.4, 0.9), (0.5, 0.5, 0.9), (0.6, 0.6, 0.95)], 8),
+        ([(0.4, 0.4, 0.9), (0.6, 0.4, 0.9), (0.5, 0.5, 0.9)], 8),
+        ([(0.4, 0.4, 0.9), (0.5, 0.4, 0.7), (0.7, 0.4, 0.8), (0.6, 0.4, 0.9)], 8),
+    ],
+    ids=["recall-at-100", "more-of-all", "recall-at-10", "none-reaches-it"],
+)
+def test_the_best_step_that_reaches_the_floor_is_kept_and_the_best_of_all_if_none_does(
+    tmp_path: Path, measured: list[tuple[float, float, float]], kept: int
+) -> None:
+    assert kept_step(tmp_path, measured, Figures(0.45, 0.5, 0.9)) == kept
+
+
+def test_without_a_floor_ndcg_alone_decides_which_step_is_kept(tmp_path: Path) -> None:
+    measured = [(0.4, 0.9, 0.9), (0.6, 0.5, 0.8), (0.5, 0.6, 0.9)]
+
+    assert kept_step(tmp_path, measured, None) == 4
+
+
+def test_a_killed_run_still_knows_that_its_best_step_reached_the_floor(tmp_path: Path) -> None:
+    floor = Figures(0.0, 0.5, 0.5)
+    measured = [Figures(0.1, 0, 0), Figures(0.2, 0.6, 0.6), Figures(0.9, 0, 0), Figures(0.8, 0, 0)]
+
+    def run(figures: list[Figures], *, kill_at: int | None = None) -> FitResult:
+        model, loss_at, _ = problem()
+        left = iter(figures)
+
+        def killing(step: int) -> Tensor:
+            if step == kill_at:
+                raise Killed
+            return loss_at(step)
+
+        return fit(
+            model,
+            Steps(killing),
+            parameters=[{"params": list(model.parameters()), "lr": 0.05}],
+            validate=lambda: next(left),
+            settings=SETTINGS.model_copy(update={"steps": 12, "checkpoint_every": 4}),
+            seed=5,
+            checkpoint=tmp_path / "checkpoint.pt",
+            description="test",
+            floor=floor,
+        )
+
+    with pytest.raises(Killed):
+        run(measured, kill_at=6)
+    resumed = run(measured[2:])
+
+    assert (resumed.best_step, resumed.best) == (4, measured[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import socket
@@ -17,6 +18,7 @@ from torch.nn import functional as F
 from mmr.config.training import LoopSettings
 from mmr.errors import ConfigError
 from mmr.training.batch_norm import WholeBatchNorm
+from mmr.training.figures import Figures
 from mmr.training.loop import fit
 from mmr.training.losses import pair_contrastive_loss
 from mmr.training.processes import (
@@ -27,6 +29,7 @@ from mmr.training.processes import (
     process_index,
 )
 from mmr.types import Int64Array
+from tests.training.figures import by_ndcg
 
 pytestmark = pytest.mark.timeout(900)  # processes that wait for each other, on a busy machine
 STEPS, ROWS = 8, 13  # an odd batch: parts differ in size
@@ -83,9 +86,9 @@ def train(root: Path) -> None:
     objective = Pairs(towers)
     validations: list[int] = []
 
-    def validate() -> float:
+    def validate() -> Figures:
         validations.append(len(objective.losses))
-        return float(len(objective.losses))  # later is better
+        return by_ndcg(float(len(objective.losses)))  # later is better
 
     result = fit(
         towers,
@@ -104,7 +107,7 @@ def train(root: Path) -> None:
         "losses": objective.losses,
         "validations": validations,
         "best_step": result.best_step,
-        "shared": from_main(float(process_index() + 5)),
+        "shared": from_main([float(process_index() + 5), -math.inf]),
         "draw": float(torch.rand(())),
     }
     torch.save(record, root / f"record-{process_index()}.pt")
@@ -195,7 +198,7 @@ def test_the_main_process_alone_validates_and_all_learn_the_result(records: Reco
     assert records["first"]["validations"] == [0, 2, 4, 6, 8]
     assert records["second"]["validations"] == []
     assert records["second"]["best_step"] == records["one"]["best_step"] == STEPS
-    assert records["first"]["shared"] == records["second"]["shared"] == 5.0
+    assert records["first"]["shared"] == records["second"]["shared"] == [5.0, -math.inf]
 
 
 def test_each_process_draws_its_own_dropout_and_the_first_draws_that_of_one(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmr.config.training import LoopSettings
 from mmr.training.loop import fit
 from mmr.training.schedule import LateParts, rate_share
+from tests.training.figures import by_ndcg
 
 SETTINGS = LoopSettings(
     steps=20,
@@ -69,7 +70,7 @@ def train(
             {"params": list(model.old.parameters()), "lr": 0.05},
             {"params": list(model.new.parameters()), "lr": 0.05},
         ],
-        validate=time.monotonic,  # the last weights are the best
+        validate=lambda: by_ndcg(time.monotonic()),  # the last weights are the best
         settings=settings,
         seed=5,
         checkpoint=checkpoint,
@@ -119,7 +120,7 @@ def test_best_weights_from_before_the_joining_are_restored_whole(tmp_path: Path)
         model,
         Watched(model),
         parameters=[{"params": list(model.parameters()), "lr": 0.05}],
-        validate=lambda: next(scores),
+        validate=lambda: by_ndcg(next(scores)),
         settings=SETTINGS,
         seed=5,
         checkpoint=tmp_path / "checkpoint.pt",
@@ -161,7 +162,7 @@ def test_each_part_learns_at_its_own_rate(tmp_path: Path) -> None:
             {"params": list(model.old.parameters()), "lr": 1e-4},
             {"params": list(model.new.parameters()), "lr": 1e-2},
         ],
-        validate=time.monotonic,
+        validate=lambda: by_ndcg(time.monotonic()),
         settings=LoopSettings(steps=1, weight_decay=0, gradient_clip=1e9, warmup_share=0),
         seed=5,
         checkpoint=tmp_path / "checkpoint.pt",
