@@ -175,6 +175,7 @@ def _training_record(
                 "steps": done.report.steps,
                 "best_step": done.report.best_step,
                 "kept": done.report.adoption is None or done.report.adoption.adopted,
+                "blend": done.report.blend,
                 "seconds": round(done.seconds, 1),
                 "image_samples": done.samples,
             }

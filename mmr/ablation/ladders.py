@@ -107,7 +107,7 @@ def _vision_size(settings: RunSettings) -> Sequence[Rung]:
             "larger network, untuned",
             "a larger image network that has not seen the shop, concatenation",
             steps=_NO_ALIGNMENT,
-            overrides={**_UNTUNED, **larger},
+            overrides={**_UNTUNED, **_UNPROVEN, **larger},
             against="text-only",
         ),
         Rung(
@@ -115,7 +115,7 @@ def _vision_size(settings: RunSettings) -> Sequence[Rung]:
             "small network, untuned",
             "the preset's image network without domain fine-tuning, concatenation",
             steps=_NO_ALIGNMENT,
-            overrides=_UNTUNED,
+            overrides={**_UNTUNED, **_UNPROVEN},
             against="larger-untuned",
         ),
         Rung(
@@ -123,7 +123,7 @@ def _vision_size(settings: RunSettings) -> Sequence[Rung]:
             "small network, domain-tuned",
             "the preset's image network after domain fine-tuning (A), concatenation",
             steps=_NO_ALIGNMENT,
-            overrides={**_NAIVE, "vision.only_if_better": False},
+            overrides={**_NAIVE, **_UNPROVEN, "vision.only_if_better": False},
             against="larger-untuned",
         ),
     ]

@@ -187,7 +187,11 @@ def _section(record: Mapping[str, Any] | None, ladder: str, name: str, *, plots:
         tables.markdown_table(*tables.metric_table(record)) + "\n",
         tables.markdown_table(*tables.gain_table(record)) + "\n",
         f"{tables.order_line(record)}\n" if record["ascending"] else "",
-        f"{tables.left_out_line(record)}\n" if tables.left_out_line(record) else "",
+        *(
+            f"{line}\n"
+            for line in (tables.left_out_line(record), tables.blend_line(record))
+            if line
+        ),
         f"![{record['ladder']} on {name}]({plots}/{results_name(ladder, name)}.svg)\n",
         f"<details><summary>{primary} by slice (queries), and the gains there</summary>\n",
         tables.markdown_table(*tables.slice_values(record)) + "\n",

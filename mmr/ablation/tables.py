@@ -99,7 +99,7 @@ def markdown(record: Mapping[str, Any]) -> str:
         f"Gain in {primary} by slice over the tuned text-only tower:\n",
         markdown_table(*slice_gains(record, over="against_text_only")) + "\n",
         f"{order_line(record)}\n" if record["ascending"] else "",
-        f"{left_out_line(record)}\n" if left_out_line(record) else "",
+        *(f"{line}\n" for line in (left_out_line(record), blend_line(record)) if line),
         "\n".join(f"- **{rung['title']}**: {rung['description']}" for rung in record["rungs"]),
     ]
     return "\n".join(part for part in parts if part) + "\n"
@@ -119,15 +119,29 @@ def order_line(record: Mapping[str, Any]) -> str:
         f"{rung['title']} (seed {seed}, {METRIC_TITLES[metric]} {signed(value, 4)})"
         for rung in record["rungs"]
         if rung["against"]
-        for metric in ("recall_at_100", "ndcg_at_10")
+        for metric in ("recall_at_10", "recall_at_100", "ndcg_at_10")
         for seed, value in zip(
             record["seeds"], rung["against"]["gain_by_seed"][metric], strict=True
         )
         if value < -1e-9  # rounding is no loss
     ]
     if not broken:
-        return "In order in every seed, in Recall@100 and NDCG@10."
+        return "In order in every seed, in Recall@10, Recall@100 and NDCG@10."
     return f"Not in order: {', '.join(broken)}."
+
+
+def blend_line(record: Mapping[str, Any]) -> str:
+    """Which concatenations were drawn back towards the text, and how far; empty where none was."""
+    blends = [
+        f"{rung['title']} (seed {training['seed']}, {stage['blend']:.2f} of what it learnt is kept)"
+        for rung in record["rungs"]
+        for training in rung["training"]
+        for stage in training["stages"]
+        if stage.get("blend") is not None
+    ]
+    if not blends:
+        return ""
+    return f"Drawn back towards the text, to find no less than the rung below: {', '.join(blends)}."
 
 
 def left_out_line(record: Mapping[str, Any]) -> str:

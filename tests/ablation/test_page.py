@@ -90,6 +90,22 @@ def test_stages_that_were_left_out_are_named_with_their_seeds() -> None:
     assert line in render_page({("paper", "home"): record}, plots="p")
 
 
+def test_concatenations_that_were_drawn_back_are_named_with_seed_and_share() -> None:
+    record = _record()
+    assert tables.blend_line(record) == ""
+
+    for training, share in zip(record["rungs"][1]["training"], (None, 0.6), strict=True):
+        training["stages"] = [{"stage": "train_fusion", "kept": True, "blend": share}]
+
+    line = (
+        "Drawn back towards the text, to find no less than the rung below: "
+        "+ image | concat (seed 8, 0.60 of what it learnt is kept)."
+    )
+    assert tables.blend_line(record) == line
+    assert line in tables.markdown(record)
+    assert line in render_page({("paper", "home"): record}, plots="p")
+
+
 def _stored(workspace: Path, record: dict[str, Any]) -> Path:
     out = workspace / "ablations" / f"{record['ladder']}-{record['dataset']['name']}"
     out.mkdir(parents=True)
@@ -111,6 +127,7 @@ def test_a_ladder_out_of_order_says_where_and_in_which_seed() -> None:
     assert tables.order_line(_record()).startswith("In order in every seed")
 
     broken = tables.order_line(_record(gain=-0.02))
+    assert "+ image | concat (seed 7, Recall@10 −0.0200)" in broken
     assert "+ image | concat (seed 7, NDCG@10 −0.0200)" in broken
     assert "(seed 8, NDCG@10 −0.0100)" in broken
 

@@ -202,6 +202,23 @@ def test_a_larger_network_is_wider_or_the_next_published_size() -> None:
         larger_vision(unknown)
 
 
+@pytest.mark.parametrize("ladder", ["fusion", "techniques", "vision-size"])
+def test_ladders_that_ask_what_something_is_worth_measure_it_as_it_is(ladder: str) -> None:
+    settings = load_settings("laptop")
+
+    rungs = {rung.name: rung for rung in find_ladder(ladder).build(settings)}
+
+    fusions = [
+        link.settings
+        for rung in rungs.values()
+        if rung.against  # the preset itself is as it ships
+        for link in chain_of(rung, rungs, settings, 7)
+        if link.step is Step.FUSION
+    ]
+    assert fusions
+    assert all(fusion.probe is None for fusion in fusions)  # nothing is drawn back or left out
+
+
 def test_overrides_reach_no_step_before_the_first_one() -> None:
     settings = RunSettings()
     rung = Rung("r", "", "", overrides={"loss.scale": 5.0}, first=Step.ALIGN)
