@@ -168,10 +168,15 @@ def _show(report: StageReport) -> None:
         f"{report.stage}: validation NDCG@10 {report.validation.ndcg_at_10:.4f} at step "
         f"{report.best_step} ({how}, {report.seconds:.0f} s)"
     )
-    if report.blend is not None:
+    if report.share is not None:
         typer.echo(
-            "Drawn back towards the text, so as to find no less than without it: "
-            f"{report.blend:.2f} of what it learnt is kept."
+            f"{report.share:.2f} of what the fusion learnt is kept, the rest is its start: that "
+            "answers better than all of it."
+        )
+    if report.drawn_back is not None:
+        typer.echo(
+            "Drawn back towards the text, so as to find no less than without the image: "
+            f"{report.drawn_back:.2f} of the concatenation is kept."
         )
     if report.adoption is not None:
         found = report.adoption

@@ -175,7 +175,8 @@ def _training_record(
                 "steps": done.report.steps,
                 "best_step": done.report.best_step,
                 "kept": done.report.adoption is None or done.report.adoption.adopted,
-                "blend": done.report.blend,
+                "share": done.report.share,
+                "drawn_back": done.report.drawn_back,
                 "seconds": round(done.seconds, 1),
                 "image_samples": done.samples,
             }

@@ -189,7 +189,7 @@ def _section(record: Mapping[str, Any] | None, ladder: str, name: str, *, plots:
         f"{tables.order_line(record)}\n" if record["ascending"] else "",
         *(
             f"{line}\n"
-            for line in (tables.left_out_line(record), tables.blend_line(record))
+            for line in (tables.left_out_line(record), tables.drawn_back_line(record))
             if line
         ),
         f"![{record['ladder']} on {name}]({plots}/{results_name(ladder, name)}.svg)\n",

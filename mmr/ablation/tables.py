@@ -99,7 +99,7 @@ def markdown(record: Mapping[str, Any]) -> str:
         f"Gain in {primary} by slice over the tuned text-only tower:\n",
         markdown_table(*slice_gains(record, over="against_text_only")) + "\n",
         f"{order_line(record)}\n" if record["ascending"] else "",
-        *(f"{line}\n" for line in (left_out_line(record), blend_line(record)) if line),
+        *(f"{line}\n" for line in (left_out_line(record), drawn_back_line(record)) if line),
         "\n".join(f"- **{rung['title']}**: {rung['description']}" for rung in record["rungs"]),
     ]
     return "\n".join(part for part in parts if part) + "\n"
@@ -130,18 +130,18 @@ def order_line(record: Mapping[str, Any]) -> str:
     return f"Not in order: {', '.join(broken)}."
 
 
-def blend_line(record: Mapping[str, Any]) -> str:
+def drawn_back_line(record: Mapping[str, Any]) -> str:
     """Which concatenations were drawn back towards the text, and how far; empty where none was."""
-    blends = [
-        f"{rung['title']} (seed {training['seed']}, {stage['blend']:.2f} of what it learnt is kept)"
+    found = [
+        f"{rung['title']} (seed {training['seed']}, {stage['drawn_back']:.2f} of it is kept)"
         for rung in record["rungs"]
         for training in rung["training"]
         for stage in training["stages"]
-        if stage.get("blend") is not None
+        if stage.get("drawn_back") is not None
     ]
-    if not blends:
+    if not found:
         return ""
-    return f"Drawn back towards the text, to find no less than the rung below: {', '.join(blends)}."
+    return f"Drawn back towards the text, to find no less than the rung below: {', '.join(found)}."
 
 
 def left_out_line(record: Mapping[str, Any]) -> str:

@@ -69,7 +69,7 @@ def complete_if_better(
     record = after.record()
     record["adoptions"] |= {run.stage: asdict(found)}
     if found.adopted:
-        record[FLOOR] = floor.named() if floor else None
+        record[FLOOR] = floor.named()
     else:  # what is kept is step 0 of the training that the record tells of
         names = ("best_step", *without.named("validation_"))
         record |= {name: before.record()[name] for name in names}
@@ -126,17 +126,13 @@ def _untrained(settings: Towers) -> Towers:
     return settings.model_copy(update={"stage": settings.stage.model_copy(update={"loop": loop})})
 
 
-def _floor(towers: Path | None) -> Figures | None:
+def _floor(towers: Path | None) -> Figures:
     """What a fusion of some towers may not be below: the text alone, or the best fusion so far."""
-    if towers is None:
-        return None
-    record = json.loads((towers / RECORD).read_text(encoding="utf-8")).get(FLOOR)
-    return Figures.of(record) if record else None
+    record = towers and json.loads((towers / RECORD).read_text(encoding="utf-8")).get(FLOOR)
+    return Figures.of(record) if record else Figures(0.0, 0.0, 0.0)
 
 
-def _concatenation(
-    towers: Path, run: StageRun, probe: FusionStage, *, floor: Figures | None
-) -> Figures:
+def _concatenation(towers: Path, run: StageRun, probe: FusionStage, *, floor: Figures) -> Figures:
     """Figures of the validation queries with a concatenation that learns from some towers."""
     settings = FusionStageSettings(
         model=run.settings.model, loss=run.settings.loss, seed=run.settings.seed, stage=probe

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmr.config.model import ONE_MODALITY
 from mmr.config.training import FusionStageSettings
@@ -16,7 +17,13 @@ from mmr.models.fusion import Concat
 from mmr.models.heads import ImageHead
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
-from mmr.stages.blending import BLEND, blend_towards_text
+from mmr.stages.blending import (
+    WITH_START,
+    WITH_TEXT,
+    blend_with_start,
+    blend_with_text,
+    copied_weights,
+)
 from mmr.stages.features import image_features, product_features, query_features
 from mmr.stages.query_inputs import query_inputs, teacher_identity
 from mmr.stages.text_answers import text_answers
@@ -28,6 +35,7 @@ from mmr.stages.training_data import (
     words_for,
 )
 from mmr.stages.training_run import StageRun, train_parts
+from mmr.training.checkpoints import Weights
 from mmr.training.data import Catalogue
 from mmr.training.figures import Figures
 from mmr.training.fusion_objective import FusionObjective
@@ -68,12 +76,7 @@ def train_from(
     if with_image_only:
         retriever.with_image_only_head()  # before C turns the image head to what texts leave open
     data = _StageData.open(run.dataset, retriever, settings=settings, cache=run.cache)
-    fused = _train_fused(data, head, run, settings)
-    results = {run.stage: fused}
-    if run.floor and not fused.best.reach(run.floor) and isinstance(retriever.fusion, Concat):
-        retriever.eval()
-        blended = blend_towards_text(retriever.fusion, data.score, start=fused, floor=run.floor)
-        results = {run.stage: replace(fused, best=blended.best), run.part(BLEND).stage: blended}
+    results = _train_fused(data, head, run, settings)
     if with_image_only:
         alone = run.part("image_only")
         results[alone.stage] = _train_image_only(data, alone, settings)
@@ -84,27 +87,49 @@ def train_from(
 
 def _train_fused(
     data: _StageData, head: ImageHead, run: StageRun, settings: FusionStageSettings
-) -> FitResult:
+) -> dict[str, FitResult]:
     retriever, stage = data.retriever, settings.stage
+    text = retriever.text_parts(rate=stage.text_learning_rate, word_rate=stage.word_learning_rate)
+    learning = [retriever.fusion, head, *text]
+    start = copied_weights(learning)
     objective = FusionObjective(
         retriever, data.inputs, data.images, settings, tokens=data.tokens, answers=data.answers
     )
-    return train_parts(
+    rate = stage.loop.learning_rate
+    end = train_parts(
         retriever,
         objective,
         kept=objective.kept,
-        parts={
-            retriever.fusion: stage.loop.learning_rate,
-            head: stage.loop.learning_rate,
-            **retriever.text_parts(
-                rate=stage.text_learning_rate, word_rate=stage.word_learning_rate
-            ),
-            objective.scale: stage.loop.learning_rate,
-        },
+        parts={retriever.fusion: rate, head: rate, **text, objective.scale: rate},
         validate=data.score,
         loop=stage.loop.for_rows(len(data.inputs.judged), batch=stage.batch.queries),
         run=run,
     )
+    if run.floor is None:
+        return {run.stage: end}
+    return _blend(data, learning, start, end, run, run.floor)
+
+
+def _blend(
+    data: _StageData,
+    learnt: Sequence[nn.Module],
+    start: Sequence[Weights],
+    end: FitResult,
+    run: StageRun,
+    floor: Figures,
+) -> dict[str, FitResult]:
+    """Keeps as much of what a stage that has to prove itself learnt as answers best."""
+    fusion = data.retriever.eval().fusion
+    results = {run.stage: end}
+    if end.best_step:
+        blended = blend_with_start(learnt, start, data.score, end=end, floor=floor)
+        results[run.part(WITH_START).stage] = blended
+        end = replace(end, best=blended.best)
+    if isinstance(fusion, Concat) and not end.best.reach(floor):
+        blended = blend_with_text(fusion, data.score, end=end, floor=floor)
+        results[run.part(WITH_TEXT).stage] = blended
+        end = replace(end, best=blended.best)
+    return {**results, run.stage: end}
 
 
 def _train_image_only(data: _StageData, run: StageRun, settings: FusionStageSettings) -> FitResult:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmr.stages.blending import blended_share
+from mmr.stages.blending import WITH_START, WITH_TEXT, kept_share
 from mmr.training.figures import Figures
 
 
@@ -48,8 +48,8 @@ class StageReport:
         seconds: Time of this call; near 0 when the result was kept from before.
         reused: Whether it was.
         adoption: Whether what the stage made is kept; None where it had to prove nothing.
-        blend: Share that a concatenation kept of what it learnt, the rest is the text alone; None
-            where it was not drawn back.
+        share: Of what a fusion learnt that was kept, the rest is its start; None where all was.
+        drawn_back: The same of a concatenation whose rest is the text alone.
     """
 
     stage: str
@@ -60,7 +60,8 @@ class StageReport:
     seconds: float
     reused: bool
     adoption: Adoption | None = None
-    blend: float | None = None
+    share: float | None = None
+    drawn_back: float | None = None
 
     @classmethod
     def of(cls, record: Mapping[str, Any], *, seconds: float, reused: bool) -> StageReport:
@@ -81,7 +82,8 @@ class StageReport:
             seconds=seconds,
             reused=reused,
             adoption=Adoption.of(proof) if proof else None,
-            blend=blended_share(record),
+            share=kept_share(record, WITH_START),
+            drawn_back=kept_share(record, WITH_TEXT),
         )
 
     def as_metrics(self) -> dict[str, float]:
@@ -93,8 +95,8 @@ class StageReport:
             "data_wait_share": self.data_wait_share,
             "seconds": self.seconds,
         }
-        if self.blend is not None:
-            metrics["blend"] = self.blend
+        kept = {"share": self.share, "drawn_back": self.drawn_back}
+        metrics |= {name: value for name, value in kept.items() if value is not None}
         if self.adoption is not None:
             for name, figures in (("before", self.adoption.before), ("after", self.adoption.after)):
                 metrics |= {

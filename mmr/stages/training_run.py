@@ -147,6 +147,9 @@ class StageRun:
             "dataset": self.dataset.manifest.content_hash,
             "parent": encoder_fingerprint(self.parent) if self.parent else None,
             "adoptions": {},
+            "parts": {
+                stage: part.best_step for stage, part in results.items() if stage != self.stage
+            },
             FLOOR: None if self.parent else result.best.named(),
             "history": [
                 {"stage": stage, **entry}

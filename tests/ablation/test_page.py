@@ -92,16 +92,16 @@ def test_stages_that_were_left_out_are_named_with_their_seeds() -> None:
 
 def test_concatenations_that_were_drawn_back_are_named_with_seed_and_share() -> None:
     record = _record()
-    assert tables.blend_line(record) == ""
+    assert tables.drawn_back_line(record) == ""
 
     for training, share in zip(record["rungs"][1]["training"], (None, 0.6), strict=True):
-        training["stages"] = [{"stage": "train_fusion", "kept": True, "blend": share}]
+        training["stages"] = [{"stage": "train_fusion", "kept": True, "drawn_back": share}]
 
     line = (
         "Drawn back towards the text, to find no less than the rung below: "
-        "+ image | concat (seed 8, 0.60 of what it learnt is kept)."
+        "+ image | concat (seed 8, 0.60 of it is kept)."
     )
-    assert tables.blend_line(record) == line
+    assert tables.drawn_back_line(record) == line
     assert line in tables.markdown(record)
     assert line in render_page({("paper", "home"): record}, plots="p")
 

@@ -86,6 +86,7 @@ def shop(
     return Shop(tiny_dataset, tiny_settings, starts, tmp_path / "cache")
 
 
+NOTHING = Figures(ndcg_at_10=0.0, recall_at_10=0.0, recall_at_100=0.0)
 BEFORE = Figures(ndcg_at_10=0.5, recall_at_10=0.5, recall_at_100=0.875)
 
 
@@ -293,9 +294,9 @@ def test_the_record_says_what_a_fusion_of_the_kept_towers_may_not_be_below(
 def test_towers_that_training_left_as_they_were_are_held_against_the_same_as_before(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    floors: list[Figures | None] = []
+    floors: list[Figures] = []
 
-    def noting(towers: Path, run: Any, probe: Any, *, floor: Figures | None) -> Figures:
+    def noting(towers: Path, run: Any, probe: Any, *, floor: Figures) -> Figures:
         floors.append(floor)
         return BEFORE
 
@@ -304,5 +305,7 @@ def test_towers_that_training_left_as_they_were_are_held_against_the_same_as_bef
 
     shop.train("finetune_vision", tmp_path / "vision", proven=True)
 
-    assert floors == [None, None]
-    assert json.loads((tmp_path / "vision" / "training.json").read_text())["floor"] is None
+    assert floors == [NOTHING, NOTHING]
+    assert json.loads((tmp_path / "vision" / "training.json").read_text())["floor"] == (
+        NOTHING.named()
+    )

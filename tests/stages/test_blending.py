@@ -1,4 +1,4 @@
-"""A concatenation that finds less than the text alone is drawn back towards it."""
+"""As much is kept of what a fusion learnt as answers best, and no less found than without it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ from mmr.cli import build_app
 from mmr.config.model import FusionKind
 from mmr.config.run import RunSettings
 from mmr.models.fusion import Concat
-from mmr.stages.blending import SHARES, blend_towards_text
+from mmr.stages.blending import (
+    START_SHARES,
+    TEXT_SHARES,
+    blend_with_start,
+    blend_with_text,
+    copied_weights,
+)
 from mmr.stages.stage_report import StageReport
 from mmr.training.figures import Figures
 from mmr.training.loop import FitResult
@@ -32,45 +38,76 @@ def trained() -> tuple[Concat, torch.Tensor]:
     return fusion, fusion.mix.weight.detach().clone()
 
 
-def falling_recall(fusion: Concat, learnt: torch.Tensor) -> Callable[[], Figures]:
-    """More of the image orders better and finds less."""
+def measured_by(share_of: Callable[[], float]) -> Callable[[], Figures]:
+    """More of what was learnt orders better and finds less."""
+    return lambda: Figures(0.5 + 0.3 * share_of(), 0.6, 1 - 0.1 * share_of() ** 2)
 
-    def measure() -> Figures:
-        share = float(fusion.mix.weight.data[0, DIM] / learnt[0, DIM])
-        return Figures(0.5 + 0.3 * share, 0.6, 1 - 0.1 * share**2)
 
-    return measure
+def image_share(fusion: Concat, learnt: torch.Tensor) -> Callable[[], float]:
+    """How much of the weights of the image is left; the text alone has none."""
+    return lambda: float(fusion.mix.weight.data[0, DIM] / learnt[0, DIM])
 
 
 def ended(figures: Figures) -> FitResult:
     return FitResult(best_step=8, best=figures, steps=12, history=[], data_wait_share=0.0)
 
 
-def test_as_much_stays_of_what_was_learnt_as_the_floor_allows() -> None:
+def test_a_concatenation_keeps_as_much_beside_the_text_alone_as_the_floor_allows() -> None:
     fusion, learnt = trained()
-    measure = falling_recall(fusion, learnt)
+    measure = measured_by(image_share(fusion, learnt))
 
-    result = blend_towards_text(
-        fusion, measure, start=ended(measure()), floor=Figures(0.5, 0.6, 0.95)
-    )
+    result = blend_with_text(fusion, measure, end=ended(measure()), floor=Figures(0.5, 0.6, 0.95))
 
     text_alone = torch.cat([torch.eye(DIM), torch.zeros(DIM, DIM)], dim=1)
     torch.testing.assert_close(fusion.mix.weight.data, 0.3 * text_alone + 0.7 * learnt)
     assert result.best == measure()
-    assert SHARES[result.best_step - 1] == 0.7
-    assert [entry["share"] for entry in result.history] == list(SHARES)
-    assert SHARES[-1] == 0
+    assert TEXT_SHARES[result.best_step - 1] == 0.7
+    assert [entry["share"] for entry in result.history] == list(TEXT_SHARES)
+    assert TEXT_SHARES[-1] == 0
 
 
 def test_a_concatenation_that_no_share_brings_to_the_floor_stays_as_it_was() -> None:
     fusion, learnt = trained()
-    measure = falling_recall(fusion, learnt)
-    start = ended(measure())
+    measure = measured_by(image_share(fusion, learnt))
+    end = ended(measure())
 
-    result = blend_towards_text(fusion, measure, start=start, floor=Figures(0.5, 0.7, 0.95))
+    result = blend_with_text(fusion, measure, end=end, floor=Figures(0.5, 0.7, 0.95))
 
     assert torch.equal(fusion.mix.weight, learnt)
-    assert (result.best_step, result.best) == (0, start.best)
+    assert (result.best_step, result.best) == (0, end.best)
+
+
+@pytest.mark.parametrize(
+    ("optimum", "kept"), [(0.8, 0.8), (0.2, 0.5), (1.0, 1.0)], ids=["inside", "half", "all"]
+)
+def test_the_share_that_answers_best_is_kept_of_all_that_was_trained(
+    optimum: float, kept: float
+) -> None:
+    torch.manual_seed(2)
+    modules = [torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3)]
+    start = copied_weights(modules)
+    for module in modules:
+        for parameter in module.parameters():
+            parameter.data += 1
+    modules[1].num_batches_tracked += 7
+    learnt = copied_weights(modules)
+
+    def measure() -> Figures:
+        share = float((modules[0].weight.data - start[0]["weight"]).mean())
+        return Figures(1 - (share - optimum) ** 2, 0.5, 0.5)
+
+    result = blend_with_start(
+        modules, start, measure, end=ended(measure()), floor=Figures(0.0, 0.0, 0.0)
+    )
+
+    for module, before, after in zip(modules, start, learnt, strict=True):
+        for name, value in module.state_dict().items():
+            if value.is_floating_point():
+                expected = before[name] + kept * (after[name] - before[name])
+                torch.testing.assert_close(value, expected)
+    assert int(modules[1].num_batches_tracked) == 7  # whole numbers have nothing in between
+    assert result.best == measure()
+    assert result.best_step == (START_SHARES.index(kept) + 1 if kept < 1 else 0)
 
 
 @dataclass(frozen=True)
@@ -129,11 +166,11 @@ def test_a_concatenation_that_has_to_prove_itself_is_nowhere_below_the_text_alon
     assert not free.validation.reach(text_alone)
     assert proven.validation.reach(text_alone)
     history = json.loads((shop.root / "concat-True" / "training.json").read_text())["history"]
-    shares = [entry["share"] for entry in history if entry["stage"] == "train_fusion.blend"]
-    assert shares == list(SHARES)
-    assert proven.blend in SHARES
-    assert proven.as_metrics()["blend"] == proven.blend
-    assert free.blend is None
+    shares = [entry["share"] for entry in history if entry["stage"] == "train_fusion.with_text"]
+    assert shares == list(TEXT_SHARES)
+    assert proven.drawn_back in TEXT_SHARES
+    assert proven.as_metrics()["drawn_back"] == proven.drawn_back
+    assert free.drawn_back is free.share is None
 
 
 def test_the_command_says_how_far_it_was_drawn_back(shop: Shop) -> None:
@@ -150,5 +187,5 @@ def test_the_command_says_how_far_it_was_drawn_back(shop: Shop) -> None:
     )
 
     assert told.exit_code == 0, told.output
-    share = shop.train(proven=True).blend
-    assert f"no less than without it: {share:.2f} of what it learnt is kept." in told.output
+    share = shop.train(proven=True).drawn_back
+    assert f"no less than without the image: {share:.2f} of the concatenation" in told.output
