@@ -170,8 +170,8 @@ def _show(report: StageReport) -> None:
     )
     if report.share is not None:
         typer.echo(
-            f"{report.share:.2f} of what the fusion learnt is kept, the rest is its start: that "
-            "answers better than all of it."
+            f"{report.share:.2f} of what the fusion learnt is kept, the rest is its start, so as "
+            "to find no less than without it."
         )
     if report.drawn_back is not None:
         typer.echo(

@@ -1,4 +1,4 @@
-"""Keeps as much of what a fusion learnt as answers best."""
+"""Keeps as much of what a fusion learnt as finds no less than it has to."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def blend_with_start(
     end: FitResult,
     floor: Figures,
 ) -> FitResult:
-    """Moves weights back towards where training began, as far as that answers better.
+    """Moves weights back towards where training began, until they reach the floor.
+
+    Without a share that reaches it all stays as it is.
 
     Args:
         modules: What was trained, with its best weights; changed in place.
@@ -44,11 +46,11 @@ def blend_with_start(
         floor: What the figures should not be below.
 
     Returns:
-        The chosen share of what was learnt and its figures, as of a loop whose steps are the shares
-        tried; step 0 keeps all.
+        The largest share of what was learnt that reaches the floor and its figures, as of a loop
+        whose steps are the shares tried; step 0 keeps all.
 
-    Source: interpolated weights of WiSE-FT (arXiv:2109.01903, section 3), chosen on validation;
-    measured in docs/experiments.md.
+    Source: interpolated weights of WiSE-FT (arXiv:2109.01903, section 3); that the largest share
+    is taken is ours, measured in docs/experiments.md.
     """
     learnt = copied_weights(modules)
 
@@ -58,7 +60,7 @@ def blend_with_start(
                 {name: _between(before[name], after[name], share) for name in after}
             )
 
-    return _best_share(START_SHARES, keep, measure, end=end, floor=floor)
+    return _largest_share(START_SHARES, keep, measure, end=end, floor=floor)
 
 
 def blend_with_text(
@@ -84,7 +86,7 @@ def blend_with_text(
     def keep(share: float) -> None:
         fusion.blend(learnt, share=share)
 
-    return _best_share(TEXT_SHARES, keep, measure, end=end, floor=floor)
+    return _largest_share(TEXT_SHARES, keep, measure, end=end, floor=floor)
 
 
 def kept_share(record: Mapping[str, Any], part: str) -> float | None:
@@ -100,7 +102,7 @@ def kept_share(record: Mapping[str, Any], part: str) -> float | None:
     return float(tried[chosen - 1]) if chosen else None
 
 
-def _best_share(
+def _largest_share(
     shares: Sequence[float],
     keep: Callable[[float], None],
     measure: Measure,
@@ -108,7 +110,7 @@ def _best_share(
     end: FitResult,
     floor: Figures,
 ) -> FitResult:
-    began, best, chosen = time.monotonic(), end.best, 0
+    began = time.monotonic()
     history: list[dict[str, float]] = []
     for step, share in enumerate(shares, start=1):
         keep(share)
@@ -116,10 +118,10 @@ def _best_share(
             figures = measure()
         seconds = time.monotonic() - began
         history.append({"step": step, **figures.named(), "share": share, "seconds": seconds})
-        if figures.beat(best, floor=floor):
-            best, chosen = figures, step
-    keep(shares[chosen - 1] if chosen else 1.0)
-    return FitResult(chosen, best, len(shares), history, data_wait_share=0.0)
+        if figures.reach(floor):
+            return FitResult(step, figures, step, history, data_wait_share=0.0)
+    keep(1.0)
+    return FitResult(0, end.best, len(shares), history, data_wait_share=0.0)
 
 
 def _between(before: torch.Tensor, after: torch.Tensor, share: float) -> torch.Tensor:

@@ -118,10 +118,10 @@ def _blend(
     run: StageRun,
     floor: Figures,
 ) -> dict[str, FitResult]:
-    """Keeps as much of what a stage that has to prove itself learnt as answers best."""
+    """Keeps as much of what a stage that has to prove itself learnt as reaches its floor."""
     fusion = data.retriever.eval().fusion
     results = {run.stage: end}
-    if end.best_step:
+    if end.best_step and not end.best.reach(floor):
         blended = blend_with_start(learnt, start, data.score, end=end, floor=floor)
         results[run.part(WITH_START).stage] = blended
         end = replace(end, best=blended.best)

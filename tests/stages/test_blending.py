@@ -62,7 +62,7 @@ def test_a_concatenation_keeps_as_much_beside_the_text_alone_as_the_floor_allows
     torch.testing.assert_close(fusion.mix.weight.data, 0.3 * text_alone + 0.7 * learnt)
     assert result.best == measure()
     assert TEXT_SHARES[result.best_step - 1] == 0.7
-    assert [entry["share"] for entry in result.history] == list(TEXT_SHARES)
+    assert [entry["share"] for entry in result.history] == list(TEXT_SHARES[:6])
     assert TEXT_SHARES[-1] == 0
 
 
@@ -78,10 +78,10 @@ def test_a_concatenation_that_no_share_brings_to_the_floor_stays_as_it_was() -> 
 
 
 @pytest.mark.parametrize(
-    ("optimum", "kept"), [(0.8, 0.8), (0.2, 0.5), (1.0, 1.0)], ids=["inside", "half", "all"]
+    ("reached_at", "kept"), [(0.8, 0.8), (0.5, 0.5), (0.2, 1.0)], ids=["inside", "half", "never"]
 )
-def test_the_share_that_answers_best_is_kept_of_all_that_was_trained(
-    optimum: float, kept: float
+def test_the_largest_share_that_reaches_the_floor_is_kept_of_all_that_was_trained(
+    reached_at: float, kept: float
 ) -> None:
     torch.manual_seed(2)
     modules = [torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3)]
@@ -94,10 +94,10 @@ def test_the_share_that_answers_best_is_kept_of_all_that_was_trained(
 
     def measure() -> Figures:
         share = float((modules[0].weight.data - start[0]["weight"]).mean())
-        return Figures(1 - (share - optimum) ** 2, 0.5, 0.5)
+        return Figures(share, 0.5, 1.0 if share < reached_at + 0.01 else 0.5)
 
     result = blend_with_start(
-        modules, start, measure, end=ended(measure()), floor=Figures(0.0, 0.0, 0.0)
+        modules, start, measure, end=ended(measure()), floor=Figures(0.0, 0.5, 0.75)
     )
 
     for module, before, after in zip(modules, start, learnt, strict=True):
@@ -166,8 +166,8 @@ def test_a_concatenation_that_has_to_prove_itself_is_nowhere_below_the_text_alon
     assert not free.validation.reach(text_alone)
     assert proven.validation.reach(text_alone)
     history = json.loads((shop.root / "concat-True" / "training.json").read_text())["history"]
-    shares = [entry["share"] for entry in history if entry["stage"] == "train_fusion.with_text"]
-    assert shares == list(TEXT_SHARES)
+    tried = [entry["share"] for entry in history if entry["stage"] == "train_fusion.with_text"]
+    assert tried[-1] == proven.drawn_back
     assert proven.drawn_back in TEXT_SHARES
     assert proven.as_metrics()["drawn_back"] == proven.drawn_back
     assert free.drawn_back is free.share is None
