@@ -1,4 +1,4 @@
-"""As much is kept of what a fusion learnt as answers best, and no less found than without it."""
+"""As much is kept of what a fusion learnt as finds no less than it has to."""
 
 from __future__ import annotations
 
