@@ -17,13 +17,6 @@ from mmr.models.fusion import Concat
 from mmr.models.heads import ImageHead
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
-from mmr.stages.blending import (
-    WITH_START,
-    WITH_TEXT,
-    blend_with_start,
-    blend_with_text,
-    copied_weights,
-)
 from mmr.stages.features import image_features, product_features, query_features
 from mmr.stages.query_inputs import query_inputs, teacher_identity
 from mmr.stages.text_answers import text_answers
@@ -35,6 +28,13 @@ from mmr.stages.training_data import (
     words_for,
 )
 from mmr.stages.training_run import StageRun, train_parts
+from mmr.training.blending import (
+    WITH_START,
+    WITH_TEXT,
+    blend_with_start,
+    blend_with_text,
+    copied_weights,
+)
 from mmr.training.checkpoints import Weights
 from mmr.training.data import Catalogue
 from mmr.training.figures import Figures
@@ -91,7 +91,7 @@ def _train_fused(
     retriever, stage = data.retriever, settings.stage
     text = retriever.text_parts(rate=stage.text_learning_rate, word_rate=stage.word_learning_rate)
     learning = [retriever.fusion, head, *text]
-    start = copied_weights(learning)
+    start = copied_weights(learning) if run.floor is not None else []
     objective = FusionObjective(
         retriever, data.inputs, data.images, settings, tokens=data.tokens, answers=data.answers
     )

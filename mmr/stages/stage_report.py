@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmr.stages.blending import WITH_START, WITH_TEXT, kept_share
+from mmr.training.blending import WITH_START, WITH_TEXT, kept_share
 from mmr.training.figures import Figures
 
 

@@ -17,14 +17,14 @@ from mmr.cli import build_app
 from mmr.config.model import FusionKind
 from mmr.config.run import RunSettings
 from mmr.models.fusion import Concat
-from mmr.stages.blending import (
+from mmr.stages.stage_report import StageReport
+from mmr.training.blending import (
     START_SHARES,
     TEXT_SHARES,
     blend_with_start,
     blend_with_text,
     copied_weights,
 )
-from mmr.stages.stage_report import StageReport
 from mmr.training.figures import Figures
 from mmr.training.loop import FitResult
 
