@@ -184,6 +184,6 @@ def _show_record(record: dict[str, Any], console: Console) -> None:
         for row in rows:
             table.add_row(*map(escape, row))
         console.print(table)
-    if record["ascending"]:
-        console.print(tables.order_line(record), markup=False)
+    for line in tables.remarks(record):
+        console.print(line, markup=False)
     console.print(tables.reading(record), markup=False)

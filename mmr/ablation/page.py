@@ -186,12 +186,7 @@ def _section(record: Mapping[str, Any] | None, ladder: str, name: str, *, plots:
         f"queries, {tables.seed_words(seeds)}. {tables.reading(record)}\n",
         tables.markdown_table(*tables.metric_table(record)) + "\n",
         tables.markdown_table(*tables.gain_table(record)) + "\n",
-        f"{tables.order_line(record)}\n" if record["ascending"] else "",
-        *(
-            f"{line}\n"
-            for line in (tables.left_out_line(record), tables.drawn_back_line(record))
-            if line
-        ),
+        *(f"{line}\n" for line in tables.remarks(record)),
         f"![{record['ladder']} on {name}]({plots}/{results_name(ladder, name)}.svg)\n",
         f"<details><summary>{primary} by slice (queries), and the gains there</summary>\n",
         tables.markdown_table(*tables.slice_values(record)) + "\n",

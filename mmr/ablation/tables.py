@@ -98,8 +98,7 @@ def markdown(record: Mapping[str, Any]) -> str:
         markdown_table(*slice_gains(record)) + "\n",
         f"Gain in {primary} by slice over the tuned text-only tower:\n",
         markdown_table(*slice_gains(record, over="against_text_only")) + "\n",
-        f"{order_line(record)}\n" if record["ascending"] else "",
-        *(f"{line}\n" for line in (left_out_line(record), drawn_back_line(record)) if line),
+        *(f"{line}\n" for line in remarks(record)),
         "\n".join(f"- **{rung['title']}**: {rung['description']}" for rung in record["rungs"]),
     ]
     return "\n".join(part for part in parts if part) + "\n"
@@ -111,6 +110,12 @@ def reading(record: Mapping[str, Any]) -> str:
     if len(record["seeds"]) > 1:
         return f"± is the standard deviation over seeds. {text} of each query's mean over seeds."
     return f"{text}."
+
+
+def remarks(record: Mapping[str, Any]) -> list[str]:
+    """What else a reader should know of a ladder: its order, what was left out or drawn back."""
+    order = order_line(record) if record["ascending"] else ""
+    return [line for line in (order, left_out_line(record), drawn_back_line(record)) if line]
 
 
 def order_line(record: Mapping[str, Any]) -> str:
@@ -155,7 +160,8 @@ def left_out_line(record: Mapping[str, Any]) -> str:
     if not seeds:
         return ""
     named = ", ".join(
-        f"`{stage}` ({seed_words(sorted(of))})" for stage, of in sorted(seeds.items())
+        f"`{stage}` (seed{'s'[: len(of) > 1]} {', '.join(map(str, sorted(of)))})"
+        for stage, of in sorted(seeds.items())
     )
     return f"Left out, because validation queries are answered better without it: {named}."
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
+from mmr.ablation import tables
 from mmr.cli import build_app
 from mmr.config.run import RunSettings
 from mmr.errors import ConfigError
@@ -34,6 +36,10 @@ def test_the_paper_ladder_from_the_command_line_to_the_page(
     assert "paired gains" in done.stdout
     assert "written to" in done.stdout
     assert "[2/2] image, seed 3: finetune_vision" in done.stderr
+    (file,) = (workspace / "ablations").glob("*/results.json")
+    remarks = tables.remarks(json.loads(file.read_text(encoding="utf-8")))
+    assert remarks  # a paper ladder says at least whether it is in order
+    assert all(line in " ".join(done.stdout.split()) for line in remarks)
     page = runner.invoke(build_app(), results)
     assert page.exit_code == 0, page.output
     text = (tmp_path / "results.md").read_text(encoding="utf-8")

@@ -84,7 +84,7 @@ def test_stages_that_were_left_out_are_named_with_their_seeds() -> None:
 
     line = (
         "Left out, because validation queries are answered better without it: "
-        "`align_queries` (2 seeds (7, 8)), `finetune_vision` (1 seed (8))."
+        "`align_queries` (seeds 7, 8), `finetune_vision` (seed 8)."
     )
     assert line in tables.markdown(record)
     assert line in render_page({("paper", "home"): record}, plots="p")
