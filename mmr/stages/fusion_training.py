@@ -91,7 +91,7 @@ def _train_fused(
     retriever, stage = data.retriever, settings.stage
     text = retriever.text_parts(rate=stage.text_learning_rate, word_rate=stage.word_learning_rate)
     learning = [retriever.fusion, head, *text]
-    start = copied_weights(learning) if run.floor is not None else []
+    blend = _Blend(data, learning, copied_weights(learning), run.floor) if run.floor else None
     objective = FusionObjective(
         retriever, data.inputs, data.images, settings, tokens=data.tokens, answers=data.answers
     )
@@ -105,31 +105,38 @@ def _train_fused(
         loop=stage.loop.for_rows(len(data.inputs.judged), batch=stage.batch.queries),
         run=run,
     )
-    if run.floor is None:
-        return {run.stage: end}
-    return _blend(data, learning, start, end, run, run.floor)
+    return blend.results(end, run) if blend else {run.stage: end}
 
 
-def _blend(
-    data: _StageData,
-    learnt: Sequence[nn.Module],
-    start: Sequence[Weights],
-    end: FitResult,
-    run: StageRun,
-    floor: Figures,
-) -> dict[str, FitResult]:
-    """Keeps as much of what a stage that has to prove itself learnt as reaches its floor."""
-    fusion = data.retriever.eval().fusion
-    results = {run.stage: end}
-    if end.best_step and not end.best.reach(floor):
-        blended = blend_with_start(learnt, start, data.score, end=end, floor=floor)
-        results[run.part(WITH_START).stage] = blended
-        end = replace(end, best=blended.best)
-    if isinstance(fusion, Concat) and not end.best.reach(floor):
-        blended = blend_with_text(fusion, data.score, end=end, floor=floor)
-        results[run.part(WITH_TEXT).stage] = blended
-        end = replace(end, best=blended.best)
-    return {**results, run.stage: end}
+@dataclass(frozen=True)
+class _Blend:
+    """Keeps as much of what a stage that has to prove itself learnt as reaches its floor.
+
+    Attributes:
+        data: Of the stage.
+        learnt: What is trained.
+        start: Its weights before.
+        floor: What its figures should not be below.
+    """
+
+    data: _StageData
+    learnt: Sequence[nn.Module]
+    start: Sequence[Weights]
+    floor: Figures
+
+    def results(self, end: FitResult, run: StageRun) -> dict[str, FitResult]:
+        """How the training and each blending ended, once the weights are those that are kept."""
+        fusion, score, floor = self.data.retriever.eval().fusion, self.data.score, self.floor
+        results = {run.stage: end}
+        if end.best_step and not end.best.reach(floor):
+            blended = blend_with_start(self.learnt, self.start, score, end=end, floor=floor)
+            results[run.part(WITH_START).stage] = blended
+            end = replace(end, best=blended.best)
+        if isinstance(fusion, Concat) and not end.best.reach(floor):
+            blended = blend_with_text(fusion, score, end=end, floor=floor)
+            results[run.part(WITH_TEXT).stage] = blended
+            end = replace(end, best=blended.best)
+        return {**results, run.stage: end}
 
 
 def _train_image_only(data: _StageData, run: StageRun, settings: FusionStageSettings) -> FitResult:
