@@ -8,7 +8,7 @@ from mmr.errors import ArtifactError
 from mmr.types import Float32Array, Int64Array
 
 _QUERY_BLOCK = 256
-_BLOCK_BYTES = 64 << 20  # of scores at a time; selection needs about two more such blocks
+_BLOCK_BYTES = 16 << 20  # of scores at a time; selection needs about two more such blocks
 
 
 def exact_search(

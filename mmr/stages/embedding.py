@@ -19,13 +19,12 @@ from mmr.models.retriever import Retriever
 from mmr.models.shares import modality_shares
 from mmr.models.storage import load_retriever, stored_settings
 from mmr.release.fingerprint import encoder_fingerprint
-from mmr.stages.features import image_features, product_features, query_features
+from mmr.stages.features import HEAD_ROWS, image_features, product_features, query_features
 from mmr.stages.token_features import product_tokens
 from mmr.stages.training_data import open_catalogue, words_for
 from mmr.training.kept_tokens import KeptTokens
 from mmr.types import Float32Array, ProductEmbeddings
 
-_BLOCK = 8_192
 _FORMAT = "embeddings-2"  # 2: with weights.npy
 
 
@@ -91,10 +90,10 @@ class ProductTower:
             image: Whether the tower may read the photographs.
         """
         vectors: Float32Array = np.empty((len(rows), self.retriever.dim), dtype=np.float32)
-        for start in range(0, len(rows), _BLOCK):
-            block = torch.tensor(rows[start : start + _BLOCK])
+        for start in range(0, len(rows), HEAD_ROWS):
+            block = torch.tensor(rows[start : start + HEAD_ROWS])
             embedded = self._embed(block, text=text, image=image)
-            vectors[start : start + _BLOCK] = self.retriever.served(embedded).numpy()
+            vectors[start : start + HEAD_ROWS] = self.retriever.served(embedded).numpy()
         return vectors
 
     @torch.no_grad()
@@ -105,8 +104,8 @@ class ProductTower:
             `(rows, 3)`, or None where the fusion has no such shares.
         """
         weights: Float32Array = np.empty((len(rows), 3), dtype=np.float32)
-        for start in range(0, len(rows), _BLOCK):
-            block = torch.tensor(rows[start : start + _BLOCK])
+        for start in range(0, len(rows), HEAD_ROWS):
+            block = torch.tensor(rows[start : start + HEAD_ROWS])
             images = None if self.images is None else self.images[block]
             text, image = self.retriever.modality_embeddings(
                 self.texts[block], images, has_text=self.has_text[block]
@@ -122,7 +121,7 @@ class ProductTower:
             )
             if found is None:
                 return None
-            weights[start : start + _BLOCK] = found.numpy()
+            weights[start : start + HEAD_ROWS] = found.numpy()
         return weights
 
     def _embed(self, rows: Tensor, *, text: bool = True, image: bool = True) -> Tensor:
@@ -173,8 +172,8 @@ def embed_products(
 def _embed(tower: ProductTower, out: Path) -> None:
     shape = (len(tower), tower.retriever.dim)
     vectors = np.lib.format.open_memmap(out / "vectors.npy", "w+", dtype=np.float32, shape=shape)
-    for start in range(0, len(tower), _BLOCK):
-        rows = range(start, min(start + _BLOCK, len(tower)))
+    for start in range(0, len(tower), HEAD_ROWS):
+        rows = range(start, min(start + HEAD_ROWS, len(tower)))
         vectors[start : rows.stop] = tower.vectors(rows)
     vectors.flush()
     weights = tower.weights(range(len(tower)))

@@ -24,6 +24,7 @@ from mmr.types import Int64Array
 
 _TEXT_BATCH = 256
 _IMAGE_BATCH = 256
+HEAD_ROWS = 2_048  # of a catalogue that go through heads and fusion at once
 
 
 def module_hash(module: nn.Module) -> str:
@@ -51,6 +52,14 @@ def product_features(retriever: Retriever, texts: Sequence[str], *, cache: Path)
     return _kept_text(
         retriever.text_encoder, texts, text.max_product_tokens, cache=cache, exact=False
     )
+
+
+def projected(head: nn.Module, features: Tensor) -> Tensor:
+    """What a head makes of many rows, `(rows, dim)`, block by block.
+
+    Of a whole catalogue at once the layers inside the head would hold several times its features.
+    """
+    return torch.cat([head(block) for block in features.split(HEAD_ROWS)])
 
 
 def _kept_text(

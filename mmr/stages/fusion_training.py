@@ -17,7 +17,7 @@ from mmr.models.fusion import Concat
 from mmr.models.heads import ImageHead
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
-from mmr.stages.features import image_features, product_features, query_features
+from mmr.stages.features import HEAD_ROWS, image_features, product_features, query_features
 from mmr.stages.query_inputs import query_inputs, teacher_identity
 from mmr.stages.text_answers import text_answers
 from mmr.stages.token_features import product_tokens
@@ -45,8 +45,6 @@ from mmr.training.loop import FitResult
 from mmr.training.processes import accelerator
 from mmr.training.query_objective import TrainingInputs
 from mmr.training.text_answers import TextAnswers
-
-_BLOCK = 8_192
 
 
 def fusion_run(
@@ -81,7 +79,9 @@ def train_from(
         alone = run.part("image_only")
         results[alone.stage] = _train_image_only(data, alone, settings)
     if settings.stage.principal_axes:
-        retriever.eval().with_principal_axes(data.product_embeddings())
+        products = data.product_embeddings()
+        del data  # the turn takes as much memory as the features
+        retriever.eval().with_principal_axes(products)
     return retriever, results
 
 
@@ -228,6 +228,6 @@ class _StageData:
                 has_image=has_image[block],
                 tokens=tokens.of(block.numpy()) if tokens else None,
             )
-            for block in torch.arange(len(self.catalogue)).split(_BLOCK)
+            for block in torch.arange(len(self.catalogue)).split(HEAD_ROWS)
         ]
         return torch.cat(fused)

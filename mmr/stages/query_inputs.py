@@ -20,7 +20,7 @@ from mmr.hashing import sha256_file
 from mmr.models.retriever import Retriever
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.embedding import embed_products, embed_queries
-from mmr.stages.features import image_features, product_features, query_features
+from mmr.stages.features import HEAD_ROWS, image_features, product_features, query_features
 from mmr.stages.token_features import product_tokens
 from mmr.stages.training_data import open_judged, shown_texts
 from mmr.training.categories import query_categories
@@ -32,7 +32,6 @@ from mmr.training.scorers import EmbeddingScorer, Scorer, TableScorer
 from mmr.training.shown_texts import ShownTexts
 from mmr.training.text_source import KeptText, LearningText
 
-_BLOCK = 8_192
 _SCORE_COLUMNS = ("query_id", "product_id", "score")
 
 
@@ -189,7 +188,7 @@ def _starting_scorer(retriever: Retriever, inputs: TrainingInputs, *, cache: Pat
             has_image=has_image[block],
             tokens=tokens.of(block.numpy()) if tokens else None,
         )
-        for block in torch.arange(len(catalogue)).split(_BLOCK)
+        for block in torch.arange(len(catalogue)).split(HEAD_ROWS)
     ]
     queries = retriever.query_head(query_features(retriever, inputs.judged.queries, cache=cache))
     return EmbeddingScorer(queries.cpu().numpy(), torch.cat(products).cpu().numpy())

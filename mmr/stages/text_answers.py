@@ -13,7 +13,7 @@ from mmr.config.training import FusionStageSettings
 from mmr.data.dataset import Dataset
 from mmr.evaluation.ranking import exact_search
 from mmr.models.retriever import Retriever
-from mmr.stages.features import query_features
+from mmr.stages.features import projected, query_features
 from mmr.training.data import Catalogue
 from mmr.training.text_answers import TextAnswers, asked_titles
 
@@ -53,8 +53,8 @@ def text_answers(
         return None
     retriever.eval()
     features = query_features(retriever, queries, cache=cache)
-    query_embeddings = retriever.query_head(features)
-    text_embeddings = retriever.text_head(products)
+    query_embeddings = projected(retriever.query_head, features)
+    text_embeddings = projected(retriever.text_head, products)
     with_text = np.flatnonzero(catalogue.has_text)  # the others' texts answer nothing
     places, _ = exact_search(
         query_embeddings.float().cpu().numpy(),

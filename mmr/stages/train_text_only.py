@@ -10,7 +10,7 @@ import torch
 from mmr.config.training import TextOnlyStageSettings
 from mmr.data.dataset import Dataset
 from mmr.models.retriever import Retriever, new_text_retriever
-from mmr.stages.features import product_features, query_features
+from mmr.stages.features import product_features, projected, query_features
 from mmr.stages.query_inputs import query_inputs, teacher_identity
 from mmr.stages.stage_report import StageReport
 from mmr.stages.training_data import (
@@ -90,6 +90,6 @@ def _validate(
     queries = query_features(retriever, scorer.queries, cache=cache)
     products = product_features(retriever, catalogue.texts, cache=cache)
     return scorer.score(
-        retriever.query_head(queries).float().cpu().numpy(),
-        retriever.text_head(products).float().cpu().numpy(),
+        projected(retriever.query_head, queries).float().cpu().numpy(),
+        projected(retriever.text_head, products).float().cpu().numpy(),
     )
