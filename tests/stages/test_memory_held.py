@@ -46,7 +46,7 @@ def test_blocks_of_rows_become_what_all_of_them_would_at_once() -> None:
     torch.nn.init.normal_(head.residual[-1].weight)
     given = torch.randn(2 * features.HEAD_ROWS + 5, 24)
 
-    assert torch.equal(features.projected(head, given), head(given))
+    torch.testing.assert_close(features.projected(head, given), head(given))
 
 
 def test_validating_text_only_towers_never_projects_more_than_a_block(
