@@ -58,6 +58,10 @@ def projected(head: nn.Module, features: Tensor) -> Tensor:
     """What a head makes of many rows, `(rows, dim)`, block by block.
 
     Of a whole catalogue at once the layers inside the head would hold several times its features.
+
+    Args:
+        head: Maps `(rows, features)` to `(rows, dim)`.
+        features: `(rows, features)`.
     """
     return torch.cat([head(block) for block in features.split(HEAD_ROWS)])
 
