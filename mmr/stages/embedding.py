@@ -8,21 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mmr.atomic import new_directory
 from mmr.data.dataset import Dataset
 from mmr.data.expansion import Expansions
 from mmr.hashing import sha256_json
-from mmr.models.fusion_base import ProductTokens
 from mmr.models.retriever import Retriever
 from mmr.models.shares import modality_shares
 from mmr.models.storage import load_retriever, stored_settings
 from mmr.release.fingerprint import encoder_fingerprint
-from mmr.stages.features import HEAD_ROWS, image_features, product_features, query_features
-from mmr.stages.token_features import product_tokens
+from mmr.stages.features import HEAD_ROWS, query_features
+from mmr.stages.product_features import ProductFeatures
 from mmr.stages.training_data import open_catalogue, words_for
-from mmr.training.kept_tokens import KeptTokens
 from mmr.types import Float32Array, ProductEmbeddings
 
 _FORMAT = "embeddings-2"  # 2: with weights.npy
@@ -34,18 +31,11 @@ class ProductTower:
 
     Attributes:
         retriever: The model.
-        texts: `(products, hidden)`, features of the text backbone.
-        images: `(products, features)`, features of the vision backbone; None if it has none.
-        has_text, has_image: `(products,)`, bool.
-        tokens: Token states, if the fusion reads them.
+        products: What its backbones made of the catalogue.
     """
 
     retriever: Retriever
-    texts: Tensor
-    images: Tensor | None
-    has_text: Tensor
-    has_image: Tensor
-    tokens: KeptTokens | None
+    products: ProductFeatures
 
     @classmethod
     def open(
@@ -65,18 +55,11 @@ class ProductTower:
         if words is None:
             words = words_for(retriever.settings.text, dataset)
         catalogue = open_catalogue(dataset, vision=vision, cache=cache, words=words)
-        return cls(
-            retriever,
-            product_features(retriever, catalogue.texts, cache=cache),
-            image_features(retriever, catalogue, cache=cache) if vision else None,
-            torch.from_numpy(catalogue.has_text),
-            torch.from_numpy(catalogue.has_image),
-            product_tokens(retriever, catalogue, cache=cache),
-        )
+        return cls(retriever, ProductFeatures.open(retriever, catalogue, cache=cache))
 
     def __len__(self) -> int:
         """Number of products."""
-        return len(self.texts)
+        return len(self.products)
 
     @torch.no_grad()
     def vectors(
@@ -92,7 +75,7 @@ class ProductTower:
         vectors: Float32Array = np.empty((len(rows), self.retriever.dim), dtype=np.float32)
         for start in range(0, len(rows), HEAD_ROWS):
             block = torch.tensor(rows[start : start + HEAD_ROWS])
-            embedded = self._embed(block, text=text, image=image)
+            embedded = self.products.embedded(self.retriever, block, text=text, image=image)
             vectors[start : start + HEAD_ROWS] = self.retriever.served(embedded).numpy()
         return vectors
 
@@ -103,38 +86,27 @@ class ProductTower:
         Returns:
             `(rows, 3)`, or None where the fusion has no such shares.
         """
+        products = self.products
         weights: Float32Array = np.empty((len(rows), 3), dtype=np.float32)
         for start in range(0, len(rows), HEAD_ROWS):
             block = torch.tensor(rows[start : start + HEAD_ROWS])
-            images = None if self.images is None else self.images[block]
+            images = None if products.images is None else products.images[block]
             text, image = self.retriever.modality_embeddings(
-                self.texts[block], images, has_text=self.has_text[block]
+                products.texts[block], images, has_text=products.has_text[block]
             )
             found = modality_shares(
                 self.retriever.fusion,
                 text,
                 image,
-                vectors=self._embed(block),
-                has_text=self.has_text[block],
-                has_image=self.has_image[block],
-                tokens=self._tokens(block),
+                vectors=products.embedded(self.retriever, block),
+                has_text=products.has_text[block],
+                has_image=products.has_image[block],
+                tokens=products.tokens_of(block),
             )
             if found is None:
                 return None
             weights[start : start + HEAD_ROWS] = found.numpy()
         return weights
-
-    def _embed(self, rows: Tensor, *, text: bool = True, image: bool = True) -> Tensor:
-        return self.retriever.product_embedding(
-            self.texts[rows],
-            None if self.images is None else self.images[rows],
-            has_text=self.has_text[rows] & text,
-            has_image=self.has_image[rows] & image,
-            tokens=self._tokens(rows),
-        )
-
-    def _tokens(self, rows: Tensor) -> ProductTokens | None:
-        return self.tokens.of(rows.numpy()) if self.tokens else None
 
 
 def embed_products(
@@ -179,8 +151,8 @@ def _embed(tower: ProductTower, out: Path) -> None:
     weights = tower.weights(range(len(tower)))
     if weights is not None:
         np.save(out / "weights.npy", weights)
-    np.save(out / "has_text.npy", tower.has_text.numpy())
-    np.save(out / "has_image.npy", tower.has_image.numpy())
+    np.save(out / "has_text.npy", tower.products.has_text.numpy())
+    np.save(out / "has_image.npy", tower.products.has_image.numpy())
 
 
 @torch.no_grad()

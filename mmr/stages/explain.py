@@ -125,7 +125,7 @@ def explain(
         words = words_for(stored_settings(model).text, data)
     tower = ProductTower.open(model, data, cache=cache, words=words)
     _check_reads_both(tower, model)
-    has_text, has_image = bool(tower.has_text[row]), bool(tower.has_image[row])
+    has_text, has_image = bool(tower.products.has_text[row]), bool(tower.products.has_image[row])
     weights = tower.weights([row])
     both = has_text and has_image
     scores: tuple[ModalityScore, ...] = ()
@@ -161,7 +161,7 @@ def _row_of(product_id: str, product_ids: Sequence[str], data: Dataset) -> int:
 
 def _check_reads_both(tower: ProductTower, model: Path) -> None:
     kind = tower.retriever.kind
-    if tower.images is None or kind in (FusionKind.TEXT_ONLY, FusionKind.IMAGE_ONLY):
+    if tower.products.images is None or kind in (FusionKind.TEXT_ONLY, FusionKind.IMAGE_ONLY):
         reads = "images" if kind is FusionKind.IMAGE_ONLY else "text"
         raise ArtifactError(
             f"The model {model} reads {reads} only: nothing is weighed in its product vectors. "
@@ -190,7 +190,7 @@ def _query_vector(retriever: Retriever, query: str, *, cache: Path) -> Float32Ar
 
 
 def _scores(tower: ProductTower, query: Float32Array, row: int) -> tuple[ModalityScore, ...]:
-    has_text, has_image = tower.has_text.numpy(), tower.has_image.numpy()
+    has_text, has_image = tower.products.has_text.numpy(), tower.products.has_image.numpy()
     readings = (  # name, products that have it, may read text, may read image
         ("text alone", has_text, True, False),
         ("image alone", has_image, False, True),

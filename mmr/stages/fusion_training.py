@@ -17,10 +17,10 @@ from mmr.models.fusion import Concat
 from mmr.models.heads import ImageHead
 from mmr.models.retriever import Retriever
 from mmr.models.storage import load_retriever
-from mmr.stages.features import HEAD_ROWS, image_features, product_features, query_features
+from mmr.stages.features import query_features
+from mmr.stages.product_features import ProductFeatures
 from mmr.stages.query_inputs import query_inputs, teacher_identity
 from mmr.stages.text_answers import text_answers
-from mmr.stages.token_features import product_tokens
 from mmr.stages.training_data import (
     ValidationScorer,
     open_catalogue,
@@ -36,11 +36,9 @@ from mmr.training.blending import (
     copied_weights,
 )
 from mmr.training.checkpoints import Weights
-from mmr.training.data import Catalogue
 from mmr.training.figures import Figures
 from mmr.training.fusion_objective import FusionObjective
 from mmr.training.image_only_objective import ImageOnlyObjective
-from mmr.training.kept_tokens import KeptTokens
 from mmr.training.loop import FitResult
 from mmr.training.processes import accelerator
 from mmr.training.query_objective import TrainingInputs
@@ -79,7 +77,7 @@ def train_from(
         alone = run.part("image_only")
         results[alone.stage] = _train_image_only(data, alone, settings)
     if settings.stage.principal_axes:
-        products = data.product_embeddings()
+        products = data.products.embedded(retriever)
         del data  # the turn takes as much memory as the features
         retriever.eval().with_principal_axes(products)
     return retriever, results
@@ -93,7 +91,12 @@ def _train_fused(
     learning = [retriever.fusion, head, *text]
     blend = _Blend(data, learning, copied_weights(learning), run.floor) if run.floor else None
     objective = FusionObjective(
-        retriever, data.inputs, data.images, settings, tokens=data.tokens, answers=data.answers
+        retriever,
+        data.inputs,
+        data.images,
+        settings,
+        tokens=data.products.tokens,
+        answers=data.answers,
     )
     rate = stage.loop.learning_rate
     end = train_parts(
@@ -159,22 +162,18 @@ class _StageData:
 
     Attributes:
         retriever: In training.
-        catalogue: All products.
         inputs: Training queries, their products and text features.
-        products: `(products, hidden)`, features of the texts.
-        images: `(products, features)`, of the photographs.
-        tokens: Token states, for a fusion that reads them.
+        products: Features of the whole catalogue.
+        images: `(products, features)`, those of its photographs.
         answers: What the texts alone answer to titles, where the stage keeps that.
         queries: `(queries, hidden)`, features of the validation queries.
         scorer: Scores their answers.
     """
 
     retriever: Retriever
-    catalogue: Catalogue
     inputs: TrainingInputs
-    products: Tensor
+    products: ProductFeatures
     images: Tensor
-    tokens: KeptTokens | None
     answers: TextAnswers | None
     queries: Tensor
     scorer: ValidationScorer
@@ -188,16 +187,16 @@ class _StageData:
         words = words_for(retriever.settings.text, dataset)
         catalogue = open_catalogue(dataset, vision=vision, cache=cache, words=words)
         scorer = validation_scorer(dataset)
-        products = product_features(retriever, catalogue.texts, cache=cache)
+        products = ProductFeatures.open(retriever, catalogue, cache=cache)
+        if products.images is None:
+            raise RuntimeError("the fusion of a catalogue without photographs")
         return cls(
             retriever=retriever,
-            catalogue=catalogue,
             inputs=query_inputs(retriever, dataset, catalogue, settings=settings, cache=cache),
             products=products,
-            images=image_features(retriever, catalogue, cache=cache),
-            tokens=product_tokens(retriever, catalogue, cache=cache),
+            images=products.images,
             answers=text_answers(
-                retriever, dataset, catalogue, products, settings=settings, cache=cache
+                retriever, dataset, catalogue, products.texts, settings=settings, cache=cache
             ),
             queries=query_features(retriever, scorer.queries, cache=cache),
             scorer=scorer,
@@ -211,23 +210,5 @@ class _StageData:
         """
         return self.scorer.score(
             self.retriever.query_head(self.queries).float().cpu().numpy(),
-            self.product_embeddings(text=text).float().cpu().numpy(),
+            self.products.embedded(self.retriever, text=text).float().cpu().numpy(),
         )
-
-    @torch.no_grad()
-    def product_embeddings(self, *, text: bool = True) -> Tensor:
-        """Of every product by the heads and fusion as they are, `(products, dim)`."""
-        device, tokens = self.retriever.device, self.tokens
-        has_text = torch.from_numpy(self.catalogue.has_text & text).to(device)
-        has_image = torch.from_numpy(self.catalogue.has_image).to(device)
-        fused = [
-            self.retriever.product_embedding(
-                self.products[block],
-                self.images[block],
-                has_text=has_text[block],
-                has_image=has_image[block],
-                tokens=tokens.of(block.numpy()) if tokens else None,
-            )
-            for block in torch.arange(len(self.catalogue)).split(HEAD_ROWS)
-        ]
-        return torch.cat(fused)

@@ -20,8 +20,8 @@ from mmr.hashing import sha256_file
 from mmr.models.retriever import Retriever
 from mmr.release.fingerprint import encoder_fingerprint
 from mmr.stages.embedding import embed_products, embed_queries
-from mmr.stages.features import HEAD_ROWS, image_features, product_features, query_features
-from mmr.stages.token_features import product_tokens
+from mmr.stages.features import product_features, query_features
+from mmr.stages.product_features import ProductFeatures
 from mmr.stages.training_data import open_judged, shown_texts
 from mmr.training.categories import query_categories
 from mmr.training.data import Catalogue, JudgedQueries
@@ -172,26 +172,9 @@ def teacher_identity(settings: QueryStageSettings) -> str | None:
 def _starting_scorer(retriever: Retriever, inputs: TrainingInputs, *, cache: Path) -> Scorer:
     """The cosines of the model that a stage starts from."""
     retriever.eval()
-    catalogue, device = inputs.catalogue, retriever.device
-    texts = product_features(retriever, catalogue.texts, cache=cache)
-    images = None
-    if catalogue.pixels is not None:
-        images = image_features(retriever, catalogue, cache=cache)
-    tokens = product_tokens(retriever, catalogue, cache=cache)
-    has_text = torch.from_numpy(catalogue.has_text).to(device)
-    has_image = torch.from_numpy(catalogue.has_image).to(device)
-    products = [
-        retriever.product_embedding(
-            texts[block],
-            None if images is None else images[block],
-            has_text=has_text[block],
-            has_image=has_image[block],
-            tokens=tokens.of(block.numpy()) if tokens else None,
-        )
-        for block in torch.arange(len(catalogue)).split(HEAD_ROWS)
-    ]
+    products = ProductFeatures.open(retriever, inputs.catalogue, cache=cache).embedded(retriever)
     queries = retriever.query_head(query_features(retriever, inputs.judged.queries, cache=cache))
-    return EmbeddingScorer(queries.cpu().numpy(), torch.cat(products).cpu().numpy())
+    return EmbeddingScorer(queries.cpu().numpy(), products.cpu().numpy())
 
 
 def _teacher(

@@ -43,11 +43,11 @@ def report_modalities(
 
     tower = ProductTower.open(model, dataset, cache=cache)
     kind = tower.retriever.kind
-    if tower.images is None or kind in _ALONE:
+    if tower.products.images is None or kind in _ALONE:
         return ModalityReport(None, {})
     task = evaluation.task
     rows = range(len(tower))
-    both = (tower.has_text & tower.has_image).numpy()
+    both = (tower.products.has_text & tower.products.has_image).numpy()
     vectors = tower.vectors(rows)
     cosines = {
         name: np.where(both, np.einsum("pd,pd->p", vectors, tower.vectors(rows, **left)), np.nan)
@@ -78,8 +78,8 @@ def _example_scores(
     )
     return {
         (gain.query_id, name): ModalityScores(
-            text=float(text[number, place]) if tower.has_text[row] else None,
-            image=float(image[number, place]) if tower.has_image[row] else None,
+            text=float(text[number, place]) if tower.products.has_text[row] else None,
+            image=float(image[number, place]) if tower.products.has_image[row] else None,
             fused=float(fused[number, place]),
         )
         for number, gain in enumerate(examples)

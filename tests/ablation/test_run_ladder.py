@@ -253,7 +253,7 @@ def test_without_its_image_a_fused_product_is_its_text(
     with torch.no_grad():
         text = retriever.text_head(product_features(retriever, product_texts(data), cache=tmp_path))
 
-    rows = tower.has_text.numpy()
+    rows = tower.products.has_text.numpy()
     assert rows.sum() > 50
     np.testing.assert_allclose(hidden[rows], retriever.served(text).numpy()[rows], atol=1e-5)
 

@@ -107,7 +107,7 @@ def replace_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
     class ProductTower:
         """Of a model that reads text only: the report has nothing to weigh."""
 
-        images = None
+        products = SimpleNamespace(images=None)
         retriever = SimpleNamespace(kind=FusionKind.TEXT_ONLY)
 
         @classmethod

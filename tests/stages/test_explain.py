@@ -78,9 +78,9 @@ def test_a_modality_alone_is_scored_as_if_the_product_had_nothing_else(
     tower = ProductTower.open(experts, Dataset(tiny_dataset), cache=cache)
     row = Dataset(tiny_dataset).product_ids().index(wanted)
     text, image = tower.retriever.modality_embeddings(
-        tower.texts[row : row + 1],
-        tower.images[row : row + 1],
-        has_text=tower.has_text[row : row + 1],
+        tower.products.texts[row : row + 1],
+        tower.products.images[row : row + 1],
+        has_text=tower.products.has_text[row : row + 1],
     )
     query = embed_queries(experts, [QUERY], cache=cache)[0]
     alone = {score.reads: score.score for score in found.scores}

@@ -51,8 +51,8 @@ def test_a_product_without_text_has_exactly_the_image_only_heads_embedding(
     train: Train, tiny_dataset: Path, tmp_path: Path
 ) -> None:
     tower = ProductTower.open(train(), Dataset(tiny_dataset), cache=tmp_path / "cache-model")
-    rows = torch.nonzero(tower.has_image & tower.has_text)[:5, 0]
-    assert tower.images is not None
+    rows = torch.nonzero(tower.products.has_image & tower.products.has_text)[:5, 0]
+    assert tower.products.images is not None
     head, beside_text = tower.retriever.image_only_head, tower.retriever.image_head
     assert head is not None
     assert beside_text is not None
@@ -60,7 +60,7 @@ def test_a_product_without_text_has_exactly_the_image_only_heads_embedding(
     textless = tower.vectors(rows.tolist(), text=False)
 
     alone, beside = (
-        tower.retriever.served(image(tower.images[rows])).detach().numpy()
+        tower.retriever.served(image(tower.products.images[rows])).detach().numpy()
         for image in (head, beside_text)
     )
     np.testing.assert_allclose(textless, alone, atol=1e-6)
@@ -74,7 +74,7 @@ def test_the_image_only_head_changes_no_product_that_has_a_text(
     for name, steps in (("with", 12), ("without", 0)):
         model = train(name, image_only_steps=steps)
         towers.append(ProductTower.open(model, dataset, cache=tmp_path / f"cache-{name}"))
-    rows = torch.nonzero(towers[0].has_text)[:, 0].tolist()
+    rows = torch.nonzero(towers[0].products.has_text)[:, 0].tolist()
 
     np.testing.assert_array_equal(towers[0].vectors(rows), towers[1].vectors(rows))
     assert towers[1].retriever.image_only_head is None

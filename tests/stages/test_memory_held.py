@@ -18,7 +18,7 @@ from mmr.config.techniques import TextAnswerSettings
 from mmr.config.training import FusionStageSettings
 from mmr.models.heads import ProjectionHead
 from mmr.models.retriever import Retriever
-from mmr.stages import features, fusion_training
+from mmr.stages import features, fusion_training, product_features
 
 ROWS = 13  # fewer than the tiny catalogue has, and no divisor of that number
 
@@ -35,7 +35,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return project(head, given)
 
     monkeypatch.setattr(ProjectionHead, "project", watched)
-    for module in (features, fusion_training):
+    for module in (features, product_features):
         monkeypatch.setattr(module, "HEAD_ROWS", ROWS)
     return rows
 

@@ -55,7 +55,7 @@ def test_weights_are_averaged_over_the_catalogue_and_over_each_slices_products(
     data = Dataset(tiny_dataset)
     tower = ProductTower.open(candidate, data, cache=tmp_path / "cache")
     weights = dict(zip(data.product_ids(), tower.weights(range(len(tower))).tolist(), strict=True))
-    both = (tower.has_text & tower.has_image).tolist()
+    both = (tower.products.has_text & tower.products.has_image).tolist()
     with_both = {name for name, has in zip(data.product_ids(), both, strict=True) if has}
     means = record["modalities"]["means"]
     assert means["all products"]["products"] == len(with_both)
